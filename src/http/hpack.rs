@@ -1,0 +1,1 @@
+//! hpack: to be written.

@@ -1,0 +1,1 @@
+//! Keys in memory, for `--dev` and tests.

@@ -1,0 +1,5 @@
+//! The `kes` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    kes::cli::run()
+}

@@ -1,0 +1,1 @@
+//! Sealing of values at rest under root keys.

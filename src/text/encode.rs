@@ -1,0 +1,108 @@
+//! base64 as Go's decoder takes it, and hexadecimal digits.
+
+use base64::{
+    Engine, alphabet,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, GeneralPurposeConfig},
+    },
+};
+
+use crate::crypto::SecretBytes;
+
+/// The standard alphabet, padded; padding required, non-zero bits after the last byte tolerated (`crypto-formats` §1.1).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// `bytes` as standard base64 with padding.
+pub fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+/// Appends `bytes` as standard base64 with padding to `out`, without a copy elsewhere.
+pub fn base64_into(bytes: &[u8], out: &mut SecretBytes) {
+    let start = out.len();
+    // 768 bytes make 1024 characters, so that only the last piece is padded.
+    let mut piece = [0; 1024];
+    for chunk in bytes.chunks(768) {
+        let n = BASE64.encode_slice(chunk, &mut piece).expect("768 bytes fit in 1024 characters");
+        out.extend(&piece[..n]);
+    }
+    zeroize::Zeroize::zeroize(&mut piece);
+    debug_assert_eq!(out.len() - start, bytes.len().div_ceil(3) * 4);
+}
+
+/// Decodes standard base64; CR and LF anywhere are skipped, as Go does. `None` if it is malformed.
+pub fn decode_base64(text: &[u8]) -> Option<SecretBytes> {
+    let skipped: SecretBytes;
+    let text = if text.iter().any(|b| matches!(b, b'\r' | b'\n')) {
+        skipped = SecretBytes::from(
+            text.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect::<Vec<_>>(),
+        );
+        &skipped[..]
+    } else {
+        text
+    };
+    let mut bytes = SecretBytes::from(vec![0; text.len() / 4 * 3 + 3]);
+    let n = BASE64.decode_slice(text, &mut bytes).ok()?;
+    bytes.truncate(n);
+    Some(bytes)
+}
+
+/// `bytes` as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Decodes hexadecimal digits of either case; `None` if the number of digits is odd or one is no digit.
+pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+    let digits = digits?;
+    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn base64_is_read_as_go_reads_it() {
+        assert_eq!(&decode_base64(b"SGVs\r\nbG8=\n").unwrap()[..], b"Hello");
+        assert_eq!(&decode_base64(b"SGVsbG9=").unwrap()[..], b"Hello", "trailing bits are tolerated");
+        assert_eq!(decode_base64(b"").unwrap().len(), 0);
+        for bad in [&b"SGVsbG8"[..], b"-_-_", b"A", b"AAA", b"AA==A", b"AAAA ", b"!!!!", b"=", b"===="] {
+            assert!(decode_base64(bad).is_none(), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn base64_round_trips(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            let text = base64(&bytes);
+            prop_assert_eq!(&decode_base64(text.as_bytes()).unwrap()[..], &bytes[..]);
+            let mut out = SecretBytes::new();
+            base64_into(&bytes, &mut out);
+            prop_assert_eq!(&out[..], text.as_bytes());
+        }
+
+        #[test]
+        fn hex_round_trips(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(decode_hex(&hex(&bytes)).unwrap(), bytes);
+        }
+
+        #[test]
+        fn any_text_is_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = decode_base64(&bytes);
+            let _ = decode_hex(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

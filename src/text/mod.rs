@@ -1,0 +1,5 @@
+//! Small text formats: base64 and hexadecimal, times, durations, JSON and log strings. Knows nothing else.
+
+pub mod duration;
+pub mod encode;
+pub mod time;
