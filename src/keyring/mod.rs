@@ -3,9 +3,17 @@
 pub mod cache;
 pub mod codec;
 pub mod key;
+mod legacy;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use cache::Cache;
 pub use key::{Algorithm, KeyVersion};
 
 use crate::{
@@ -33,66 +41,208 @@ pub enum KeyringError {
     Unreadable(String),
 }
 
+impl std::fmt::Display for KeyringError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Unreadable(cause) => f.write_str(cause),
+        }
+    }
+}
+
 /// One who waits for a key. Called exactly once, on the thread that fetched it.
 pub type Waiter = Box<dyn FnOnce(Result<Arc<KeyVersion>, KeyringError>) + Send>;
 
 /// The keys of one server.
-pub struct Keyring {}
+pub struct Keyring {
+    store: Arc<dyn KeyStore>,
+    cache: Cache,
+    offline: AtomicBool,
+}
 
 impl Keyring {
     /// A keyring over `store` with an empty cache.
-    pub fn new(_store: Arc<dyn KeyStore>, _expiry: CacheExpiry) -> Self {
-        todo!()
+    pub fn new(store: Arc<dyn KeyStore>, expiry: CacheExpiry) -> Self {
+        Self { store, cache: Cache::new(expiry), offline: AtomicBool::new(false) }
     }
 
     /// The cached key, without any I/O. Marks it as used.
-    pub fn cached(&self, _name: &KeyName) -> Option<Arc<KeyVersion>> {
-        todo!()
+    pub fn cached(&self, name: &KeyName) -> Option<Arc<KeyVersion>> {
+        self.cache.get(name)
     }
 
     /// Registers `waiter` for a key that is not cached. Returns `true` if the caller must now have [`Keyring::fetch`]
     /// called (on a thread that may block), `false` if a fetch of this name is under way and will call the waiter.
-    pub fn wait_for(&self, _name: &KeyName, _waiter: Waiter) -> bool {
-        todo!()
+    pub fn wait_for(&self, name: &KeyName, waiter: Waiter) -> bool {
+        self.cache.wait_for(name, waiter)
     }
 
     /// Reads the key from the store, puts it into the cache and calls everyone who waits for it. Blocks.
-    pub fn fetch(&self, _name: &KeyName) {
-        todo!()
+    pub fn fetch(&self, name: &KeyName) {
+        // Should the store panic, whoever waits is told all the same.
+        let guard = Told { keyring: self, name };
+        // The key may have come into the cache after the caller looked there.
+        let result = match self.cache.get(name) {
+            Some(key) => Ok(key),
+            None => self.read(name).map(Arc::new),
+        };
+        std::mem::forget(guard);
+        self.cache.finish(name, &result);
+    }
+
+    /// Gives up a fetch that [`Keyring::wait_for`] asked for: everyone who waits gets an error.
+    pub fn abandon(&self, name: &KeyName) {
+        let cause = "the fetch of the key was abandoned".to_owned();
+        self.cache.finish(name, &Err(KeyringError::Store(StoreError::Failed(cause))));
     }
 
     /// Stores a new key durably. Blocks. The cache is not touched (`server-api` §6.1).
-    pub fn create(&self, _name: &KeyName, _key: &KeyVersion) -> Result<(), StoreError> {
-        todo!()
+    pub fn create(&self, name: &KeyName, key: &KeyVersion) -> Result<(), StoreError> {
+        let value = codec::encode(key).ok_or_else(|| StoreError::Failed("a key without HMAC secret".into()))?;
+        self.store.create(name, &value)
     }
 
     /// Deletes a key and drops it from the cache, also when the store does not have it. Blocks.
-    pub fn delete(&self, _name: &KeyName) -> Result<(), StoreError> {
-        todo!()
+    pub fn delete(&self, name: &KeyName) -> Result<(), StoreError> {
+        let result = self.store.delete(name);
+        if matches!(result, Ok(()) | Err(StoreError::KeyNotFound)) {
+            self.cache.remove(name);
+        }
+        result
     }
 
     /// All names that start with `prefix`, sorted. Blocks.
-    pub fn list(&self, _prefix: &str) -> Result<Vec<KeyName>, StoreError> {
-        todo!()
+    pub fn list(&self, prefix: &str) -> Result<Vec<KeyName>, StoreError> {
+        self.store.list(prefix)
     }
 
     /// Asks the store for its status; answers `Unreachable` at once while the offline flag is up. Blocks.
     pub fn status(&self) -> Result<Duration, StoreError> {
-        todo!()
+        if self.offline.load(Ordering::Relaxed) {
+            return Err(StoreError::Unreachable("keystore is offline".into()));
+        }
+        self.store.status()
     }
 
     /// Checks the store and sets or clears the offline flag; to be called every 10 s. Blocks.
     pub fn check_store(&self) {
-        todo!()
+        self.offline.store(self.store.status().is_err(), Ordering::Relaxed);
     }
 
     /// Does the cache sweeps that are due, `elapsed` after the keyring was made. To be called at least once a second.
-    pub fn sweep(&self, _elapsed: Duration) {
-        todo!()
+    pub fn sweep(&self, elapsed: Duration) {
+        self.cache.sweep(elapsed, self.offline.load(Ordering::Relaxed));
     }
 
     /// The store's own description.
     pub fn describe_store(&self) -> String {
-        todo!()
+        self.store.describe()
+    }
+
+    fn read(&self, name: &KeyName) -> Result<KeyVersion, KeyringError> {
+        let value = self.store.get(name).map_err(KeyringError::Store)?;
+        codec::decode(&value).map_err(|cause| KeyringError::Unreadable(format!("key '{name}': {cause}")))
+    }
+}
+
+/// Answers those who wait for a fetch that panics.
+struct Told<'a> {
+    keyring: &'a Keyring,
+    name: &'a KeyName,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.keyring.abandon(self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keystore::mem::TroubledStore;
+    use std::sync::mpsc;
+
+    const NO_EXPIRY: CacheExpiry =
+        CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
+
+    fn name(text: &str) -> KeyName {
+        KeyName::parse(text).unwrap()
+    }
+
+    fn keyring() -> (Arc<TroubledStore>, Arc<Keyring>) {
+        let store = Arc::new(TroubledStore::new());
+        let keyring = Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, NO_EXPIRY);
+        keyring.create(&name("a"), &KeyVersion::generate("me").unwrap()).unwrap();
+        keyring.create(&name("b"), &KeyVersion::generate("me").unwrap()).unwrap();
+        (store, Arc::new(keyring))
+    }
+
+    #[test]
+    fn many_misses_of_one_name_make_one_fetch() {
+        let (store, keyring) = keyring();
+        let (told, results) = mpsc::channel();
+        store.hold();
+        let mut fetching = None;
+        for _ in 0..64 {
+            let told = told.clone();
+            if keyring.wait_for(&name("a"), Box::new(move |result| told.send(result.is_ok()).unwrap())) {
+                assert!(fetching.is_none());
+                let keyring = Arc::clone(&keyring);
+                fetching = Some(std::thread::spawn(move || keyring.fetch(&name("a"))));
+            }
+        }
+        store.await_held(1);
+        // Another name is not held up by bookkeeping of this one.
+        assert!(keyring.wait_for(&name("b"), Box::new(|_| ())));
+        store.release();
+        fetching.unwrap().join().unwrap();
+        assert_eq!(results.iter().take(64).filter(|ok| *ok).count(), 64);
+        assert_eq!(store.gets(), 1);
+        assert!(keyring.cached(&name("a")).is_some());
+    }
+
+    #[test]
+    fn a_failed_fetch_is_told_and_not_kept() {
+        let (store, keyring) = keyring();
+        store.fail_with(Some(StoreError::Unreachable("gone".into())));
+        let (told, result) = mpsc::channel();
+        assert!(keyring.wait_for(&name("a"), Box::new(move |result| told.send(result.err()).unwrap())));
+        keyring.fetch(&name("a"));
+        let gone = KeyringError::Store(StoreError::Unreachable("gone".into()));
+        assert_eq!(result.recv().unwrap(), Some(gone));
+        assert!(keyring.cached(&name("a")).is_none());
+        assert!(keyring.wait_for(&name("a"), Box::new(|_| ())), "the next one fetches again");
+    }
+
+    #[test]
+    fn an_abandoned_fetch_tells_everyone_who_waits() {
+        let (_, keyring) = keyring();
+        let (told, result) = mpsc::channel();
+        assert!(keyring.wait_for(&name("a"), Box::new(move |result| told.send(result.is_err()).unwrap())));
+        keyring.abandon(&name("a"));
+        assert!(result.recv().unwrap());
+    }
+
+    #[test]
+    fn a_key_that_the_store_does_not_have_leaves_the_cache_when_it_is_deleted() {
+        let (store, keyring) = keyring();
+        keyring.wait_for(&name("a"), Box::new(|_| ()));
+        keyring.fetch(&name("a"));
+        assert!(keyring.cached(&name("a")).is_some());
+        store.fail_with(Some(StoreError::KeyNotFound));
+        assert_eq!(keyring.delete(&name("a")), Err(StoreError::KeyNotFound));
+        assert!(keyring.cached(&name("a")).is_none());
+    }
+
+    #[test]
+    fn while_offline_the_status_is_known_without_asking() {
+        let (store, keyring) = keyring();
+        store.fail_with(Some(StoreError::Unreachable("gone".into())));
+        keyring.check_store();
+        store.fail_with(None);
+        assert_eq!(keyring.status(), Err(StoreError::Unreachable("keystore is offline".into())));
+        keyring.check_store();
+        assert!(keyring.status().is_ok());
     }
 }

@@ -1,1 +1,215 @@
-//! net
+//! Sockets and threads: who accepts, who waits, who may block, and how much of each there is at most.
+//! Knows TLS and the two protocols as state machines; no routes, keys or policies.
+//!
+//! ```text
+//! listen ── accepts, counts ──▶ worker (epoll) ── owns many connections ──▶ conn ── tls ── http ── api
+//!                                                                            ▲                      │ late
+//!                                                                            └──── blocking ◀───────┘
+//! ```
+
+mod blocking;
+mod conn;
+mod listen;
+mod worker;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    api::{Api, Peer},
+    http::{BodyBudget, Millis},
+    name::Identity,
+    sys::epoll::Waker,
+};
+
+/// Every ceiling of the server. Shown at start with `kes server --print-limits`-like clarity in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// Threads that may block on a disk or a network.
+    pub blocking_threads: usize,
+    /// Jobs that may wait for such a thread; more are answered 503.
+    pub queue: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections of one identity that a policy or the admin setting knows.
+    pub per_identity: usize,
+    /// Open connections of all other clients together.
+    pub unknown: usize,
+    /// Bytes of request bodies in memory.
+    pub bodies: usize,
+}
+
+impl Limits {
+    /// Limits for this machine: a worker for each core but at least two, connections by the limit of open files.
+    pub fn for_machine(descriptors: u64) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        // Some descriptors are for files, the listener and the epoll instances.
+        let connections = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).clamp(64, 20_000);
+        Self {
+            workers: cores.clamp(2, 64),
+            blocking_threads: 16,
+            queue: 1024,
+            connections,
+            per_identity: connections / 4 * 3,
+            unknown: (connections / 8).max(16),
+            bodies: 64 << 20,
+        }
+    }
+}
+
+/// Stack of every thread. All of it is locked when memory is locked, so it is small; nothing recurses deeply.
+pub const STACK: usize = 256 << 10;
+
+/// How long running requests may go on after a stop (`server-api` §8.6).
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+pub(crate) struct Hub {
+    api: Arc<Api>,
+    limits: Limits,
+    tls: RwLock<Arc<rustls::ServerConfig>>,
+    blocking: blocking::Pool,
+    budget: BodyBudget,
+    open: AtomicUsize,
+    by_peer: Mutex<HashMap<Option<Identity>, usize>>,
+    stopping: AtomicBool,
+    started: Instant,
+}
+
+impl Hub {
+    fn now(&self) -> Millis {
+        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX - 1)
+    }
+
+    /// Whether there are so many connections that idle ones are closed early.
+    fn is_crowded(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.limits.connections / 10 * 9
+    }
+
+    /// Counts one more connection of `peer`; `None` if it has too many. Clients without a policy share one count.
+    fn admit(&self, peer: Peer) -> Option<Option<Identity>> {
+        let known = match peer {
+            Peer::Known(identity) if self.api.knows(&identity) => Some(identity),
+            _ => None,
+        };
+        let limit = if known.is_some() { self.limits.per_identity } else { self.limits.unknown };
+        let mut counts = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(known).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(known)
+    }
+
+    /// Takes back what [`Hub::admit`] counted.
+    fn leave(&self, peer: &Option<Identity>) {
+        let mut counts = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(peer);
+            }
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    stop_listening: Arc<Waker>,
+    listener: Option<JoinHandle<()>>,
+    workers: Vec<(Arc<worker::Worker>, JoinHandle<()>)>,
+}
+
+impl Server {
+    /// Binds `address` without accepting anything yet.
+    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(address)?;
+        crate::sys::network::set_backlog(std::os::fd::AsFd::as_fd(&listener), 4096)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+
+    /// Starts all threads and serves the connections that come in through `listener`.
+    pub fn start(
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        api: Arc<Api>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let hub = Arc::new(Hub {
+            api,
+            limits,
+            tls: RwLock::new(tls),
+            blocking: blocking::Pool::start(limits.blocking_threads, limits.queue)?,
+            budget: BodyBudget::new(limits.bodies),
+            open: AtomicUsize::new(0),
+            by_peer: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            started: Instant::now(),
+        });
+        let workers = (0..limits.workers)
+            .map(|_| worker::start(Arc::clone(&hub)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let stop_listening = Arc::new(Waker::new()?);
+        let listener = listen::start(
+            listener,
+            Arc::clone(&hub),
+            workers.iter().map(|(worker, _)| Arc::clone(worker)).collect(),
+            Arc::clone(&stop_listening),
+        )?;
+        Ok(Self { hub, address, stop_listening, listener: Some(listener), workers })
+    }
+
+    /// Where the server really listens (the port may have been 0).
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Uses `tls` for all handshakes from now on.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        *self.hub.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    /// Runs `job` on a thread that may block; `false` if the queue is full.
+    pub fn submit(&self, job: crate::api::Job) -> bool {
+        self.hub.blocking.submit(job).is_ok()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.hub.open.load(Ordering::Relaxed)
+    }
+
+    /// Closes the listener at once, lets running requests finish for [`GRACE`], then cuts every connection.
+    pub fn stop(mut self) {
+        self.stop_listening.wake();
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+        self.hub.stopping.store(true, Ordering::Release);
+        self.workers.iter().for_each(|(worker, _)| worker.wake());
+        for (_, thread) in self.workers.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A thread with a small stack and a name that tools show.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(run)
+}

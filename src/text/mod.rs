@@ -2,4 +2,5 @@
 
 pub mod duration;
 pub mod encode;
+pub mod json;
 pub mod time;

@@ -1,0 +1,588 @@
+//! One connection: the socket, its TLS state, its protocol, and when to give up on it.
+//!
+//! Everything that changes is behind one lock. The worker takes it when the socket is ready. Late answers come from other
+//! threads: they are put into a list, and whoever holds the lock takes them from there, so that nobody ever waits for the
+//! lock of a connection while it holds another one.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rustls::ServerConnection;
+use zeroize::Zeroize;
+
+use super::{Hub, worker::Worker};
+use crate::{
+    api::{Connection, Job, Peer, Respond, Session, Ticket},
+    http::{Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
+    name::Identity,
+    sys::epoll::Interest,
+    tls,
+};
+
+/// A handshake must be complete this long after the connection was accepted.
+const HANDSHAKE: Millis = 5_000;
+
+/// A peer that takes nothing of what is sent to it is cut after this long.
+const STALLED: Millis = 15_000;
+
+/// How long a closed connection goes on reading, so that the peer gets the last reply instead of a reset.
+const LINGER: Millis = 1_000;
+
+/// How long a connection must have been open before it makes room for others when there are too many.
+const SETTLED: Millis = 10_000;
+
+/// Buffers of one worker, used by one connection after the other.
+pub(super) struct Scratch {
+    received: Box<[u8]>,
+    plain: Box<[u8]>,
+    out: Vec<u8>,
+}
+
+impl Scratch {
+    /// Buffers for a worker.
+    pub(super) fn new() -> Self {
+        Self { received: vec![0; 32 << 10].into(), plain: vec![0; 16 << 10].into(), out: Vec::new() }
+    }
+}
+
+/// A connection, shared by its worker and the late answers.
+pub(super) struct Conn {
+    socket: TcpStream,
+    remote: SocketAddr,
+    token: u64,
+    hub: Arc<Hub>,
+    worker: Arc<Worker>,
+    this: Weak<Self>,
+    peer: OnceLock<Peer>,
+    deadline: AtomicU64,
+    late: Mutex<Vec<(u32, Reply)>>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    tls: Option<Box<ServerConnection>>,
+    speaks: Speaks,
+    stage: Stage,
+    interest: Interest,
+    opened: Millis,
+    /// When to give up, apart from what the protocol says.
+    give_up: Millis,
+    /// The protocol wants nothing more until a late answer has come.
+    paused: bool,
+    /// The peer has said that it sends nothing more.
+    ended: bool,
+    counted: Option<Option<Identity>>,
+}
+
+enum Speaks {
+    Nothing,
+    H1(Box<H1<Ticket>>),
+    H2(Box<H2<Ticket>>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Nothing more is read; what is left is sent, then the connection lingers.
+    Finishing,
+    /// All is sent; what still comes in is thrown away.
+    Lingering,
+    Closed,
+}
+
+impl Conn {
+    /// A connection that was just accepted. Nothing is allocated for TLS before the first byte has come.
+    pub(super) fn new(
+        socket: TcpStream,
+        remote: SocketAddr,
+        token: u64,
+        hub: Arc<Hub>,
+        worker: Arc<Worker>,
+    ) -> Arc<Self> {
+        let now = hub.now();
+        Arc::new_cyclic(|this| Self {
+            socket,
+            remote,
+            token,
+            worker,
+            this: this.clone(),
+            peer: OnceLock::new(),
+            deadline: AtomicU64::new(now + HANDSHAKE),
+            late: Mutex::default(),
+            inner: Mutex::new(Inner {
+                tls: None,
+                speaks: Speaks::Nothing,
+                stage: Stage::Open,
+                interest: Interest::Read,
+                opened: now,
+                give_up: now + HANDSHAKE,
+                paused: false,
+                ended: false,
+                counted: None,
+            }),
+            hub,
+        })
+    }
+
+    /// The connection's place in its worker's table.
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Begins to watch the socket.
+    pub(super) fn watch(&self) -> io::Result<()> {
+        self.worker.epoll.add(self.socket.as_fd(), self.token, Interest::Read)
+    }
+
+    /// When [`Conn::expire`] is to be called.
+    pub(super) fn deadline(&self) -> Millis {
+        self.deadline.load(Ordering::Relaxed)
+    }
+
+    /// The socket is ready for what it is watched for.
+    pub(super) fn on_event(&self, broken: bool, scratch: &mut Scratch) {
+        self.with(|inner| {
+            if broken || inner.stage == Stage::Closed {
+                return self.close(inner);
+            }
+            if inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) && !self.flush(inner) {
+                return;
+            }
+            if inner.paused && inner.stage == Stage::Open {
+                // Bytes are waiting, but nothing is read before the late answer is out.
+                return self.set_interest(inner, Interest::Errors);
+            }
+            self.read(inner, scratch);
+        });
+    }
+
+    /// Something took too long.
+    pub(super) fn expire(&self) {
+        self.with(|inner| {
+            let now = self.hub.now();
+            if now >= inner.give_up {
+                if inner.stage == Stage::Open && matches!(inner.speaks, Speaks::Nothing) {
+                    self.log_handshake("timed out");
+                }
+                return self.close(inner);
+            }
+            self.step(inner, |speaks, out, _| match speaks {
+                Speaks::Nothing => Flow::Continue,
+                Speaks::H1(h1) => Protocol::<Session>::expire(&mut **h1, now, out),
+                Speaks::H2(h2) => Protocol::<Session>::expire(&mut **h2, now, out),
+            });
+        });
+    }
+
+    /// There are too many connections: this one ends if it has been open for a while and does nothing.
+    pub(super) fn make_room(&self, now: Millis) {
+        self.with(|inner| {
+            let idle = match &inner.speaks {
+                Speaks::Nothing => false,
+                Speaks::H1(h1) => h1.is_idle(),
+                Speaks::H2(h2) => h2.is_idle(),
+            };
+            if idle && now.saturating_sub(inner.opened) >= SETTLED {
+                self.shut_down_locked(inner);
+            }
+        });
+    }
+
+    /// The server stops: no new requests, running ones are answered.
+    pub(super) fn shut_down(&self) {
+        self.with(|inner| self.shut_down_locked(inner));
+    }
+
+    /// Ends the connection at once, whatever it was doing.
+    pub(super) fn cut(&self) {
+        // A panic may have poisoned the lock; what is inside is not used any more, only dropped.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.close(&mut inner);
+    }
+
+    fn shut_down_locked(&self, inner: &mut Inner) {
+        let now = self.hub.now();
+        self.step(inner, |speaks, out, _| match speaks {
+            Speaks::Nothing => Flow::Close,
+            Speaks::H1(h1) => Protocol::<Session>::shutdown(&mut **h1, now, out),
+            Speaks::H2(h2) => Protocol::<Session>::shutdown(&mut **h2, now, out),
+        });
+    }
+
+    /// Takes the lock, does one thing, and then whatever late answers have come in the meantime.
+    fn with(&self, act: impl FnOnce(&mut Inner)) {
+        let Ok(mut inner) = self.inner.lock() else {
+            return self.cut();
+        };
+        act(&mut inner);
+        self.note_deadline(&inner);
+        drop(inner);
+        self.take_late();
+    }
+
+    /// Completes late answers as long as there are any and nobody else holds the lock. Who holds it comes here after
+    /// giving it back, so no answer is left behind.
+    fn take_late(&self) {
+        while !self.late().is_empty() {
+            let mut inner = match self.inner.try_lock() {
+                Ok(inner) => inner,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => return self.cut(),
+            };
+            for (stream, reply) in std::mem::take(&mut *self.late()) {
+                self.complete(&mut inner, stream, reply);
+            }
+            self.note_deadline(&inner);
+        }
+    }
+
+    fn complete(&self, inner: &mut Inner, stream: u32, reply: Reply) {
+        let now = self.hub.now();
+        inner.paused = false;
+        self.step(inner, |speaks, out, session| match speaks {
+            Speaks::Nothing => Flow::Continue,
+            Speaks::H1(h1) => h1.complete(now, stream, reply, out, session),
+            Speaks::H2(h2) => h2.complete(now, stream, reply, out, session),
+        });
+    }
+
+    /// Reads once; epoll is level-triggered, so what is left comes with the next event.
+    fn read(&self, inner: &mut Inner, scratch: &mut Scratch) {
+        let received = match (&self.socket).read(&mut scratch.received) {
+            Ok(0) => return self.end_of_input(inner),
+            Ok(n) => n,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(_) => return self.close(inner),
+        };
+        if inner.stage != Stage::Open {
+            return;
+        }
+        let bytes = &scratch.received[..received];
+        if inner.tls.is_none() {
+            if is_plain_http(bytes) {
+                return self.refuse_plain_http(inner);
+            }
+            let config = Arc::clone(&self.hub.tls.read().unwrap_or_else(PoisonError::into_inner));
+            match ServerConnection::new(config) {
+                Ok(mut connection) => {
+                    // What is sent is bounded by the protocols and by not reading while something waits to be sent.
+                    connection.set_buffer_limit(None);
+                    inner.tls = Some(Box::new(connection));
+                }
+                Err(_) => return self.close(inner),
+            }
+        }
+        self.receive(inner, bytes, &mut scratch.plain, &mut scratch.out);
+    }
+
+    /// Decrypts `bytes`, feeds the protocol and sends what it answers, in one write.
+    fn receive(&self, inner: &mut Inner, mut bytes: &[u8], plain: &mut [u8], out: &mut Vec<u8>) {
+        let now = self.hub.now();
+        let mut flow = if inner.paused { Flow::Pause } else { Flow::Continue };
+        while let Some(tls) = &mut inner.tls {
+            if bytes.is_empty() || flow == Flow::Close {
+                break;
+            }
+            if tls.read_tls(&mut bytes).is_err() {
+                return self.close(inner);
+            }
+            if let Err(error) = tls.process_new_packets() {
+                return self.fail_handshake(inner, &error);
+            }
+            if matches!(inner.speaks, Speaks::Nothing) {
+                if tls.is_handshaking() {
+                    continue;
+                }
+                if !self.establish(inner, now) {
+                    flow = Flow::Close;
+                    break;
+                }
+            }
+            flow = self.feed(inner, now, flow, plain, out);
+        }
+        self.apply(inner, flow, out);
+    }
+
+    /// Feeds the protocol with all that is decrypted.
+    fn feed(&self, inner: &mut Inner, now: Millis, mut flow: Flow, plain: &mut [u8], out: &mut Vec<u8>) -> Flow {
+        let Some(tls) = &mut inner.tls else { return Flow::Close };
+        let mut session = Session::new(&self.hub.api, self);
+        loop {
+            let n = match tls.reader().read(plain) {
+                Ok(0) => {
+                    inner.ended = true;
+                    break;
+                }
+                Ok(n) => n,
+                Err(_) => break,
+            };
+            flow = match &mut inner.speaks {
+                Speaks::Nothing => Flow::Close,
+                Speaks::H1(h1) => h1.feed(now, &plain[..n], out, &mut session),
+                Speaks::H2(h2) => h2.feed(now, &plain[..n], out, &mut session),
+            };
+            plain[..n].zeroize();
+            if flow == Flow::Close {
+                break;
+            }
+        }
+        flow
+    }
+
+    /// The handshake is complete: finds out who the client is and which protocol it speaks; `false` if there are too
+    /// many connections like it.
+    fn establish(&self, inner: &mut Inner, now: Millis) -> bool {
+        let Some(tls) = &inner.tls else { return false };
+        let peer = tls::identity::peer_of(tls.peer_certificates().unwrap_or(&[]));
+        let _ = self.peer.set(peer);
+        inner.counted = self.hub.admit(peer);
+        if inner.counted.is_none() {
+            self.log_handshake("too many connections of this client");
+            return false;
+        }
+        let budget = self.hub.budget.clone();
+        inner.speaks = match tls.alpn_protocol() {
+            Some(b"h2") => Speaks::H2(Box::new(H2::new(budget, now))),
+            _ => Speaks::H1(Box::new(H1::new(budget, now))),
+        };
+        inner.give_up = NEVER;
+        true
+    }
+
+    /// Lets the protocol do one thing and sends what it has to say.
+    fn step(&self, inner: &mut Inner, act: impl FnOnce(&mut Speaks, &mut Vec<u8>, &mut Session) -> Flow) {
+        if inner.stage != Stage::Open {
+            return;
+        }
+        let mut out = Vec::new();
+        let mut session = Session::new(&self.hub.api, self);
+        let flow = act(&mut inner.speaks, &mut out, &mut session);
+        self.apply(inner, flow, &mut out);
+    }
+
+    /// Encrypts and sends `out`, wipes it, and does what the protocol asked for.
+    fn apply(&self, inner: &mut Inner, flow: Flow, out: &mut Vec<u8>) {
+        inner.paused = flow == Flow::Pause;
+        if let Some(tls) = &mut inner.tls {
+            if !out.is_empty() {
+                // Writing into memory without a limit cannot fail.
+                let _ = tls.writer().write_all(out);
+            }
+        }
+        out.as_mut_slice().zeroize();
+        out.clear();
+        // A burst of big replies must not stay allocated.
+        out.shrink_to(64 << 10);
+        if flow == Flow::Close || (inner.ended && !inner.paused) {
+            self.finish(inner);
+        }
+        if self.flush(inner) && inner.stage == Stage::Open {
+            self.set_interest(inner, if inner.ended { Interest::Errors } else { Interest::Read });
+        }
+    }
+
+    /// Sends what TLS has to send; `true` if all of it is gone.
+    fn flush(&self, inner: &mut Inner) -> bool {
+        while let Some(tls) = &mut inner.tls {
+            if !tls.wants_write() {
+                break;
+            }
+            match tls.write_tls(&mut &self.socket) {
+                Ok(n) if n > 0 => {
+                    if !matches!(inner.speaks, Speaks::Nothing) && inner.stage == Stage::Open {
+                        inner.give_up = NEVER;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    inner.give_up = inner.give_up.min(self.hub.now() + STALLED);
+                    self.set_interest(inner, Interest::Write);
+                    return false;
+                }
+                _ => {
+                    self.close(inner);
+                    return false;
+                }
+            }
+        }
+        match inner.stage {
+            Stage::Open if inner.interest == Interest::Write => self.set_interest(inner, Interest::Read),
+            Stage::Finishing => self.linger(inner),
+            _ => {}
+        }
+        true
+    }
+
+    /// Nothing more is read or answered; the last bytes go out.
+    fn finish(&self, inner: &mut Inner) {
+        if inner.stage != Stage::Open {
+            return;
+        }
+        inner.stage = Stage::Finishing;
+        inner.give_up = self.hub.now() + STALLED;
+        if let Some(tls) = &mut inner.tls {
+            tls.send_close_notify();
+        }
+    }
+
+    /// Says that nothing more comes, and waits a little for the peer to say the same.
+    fn linger(&self, inner: &mut Inner) {
+        if inner.ended || self.socket.shutdown(Shutdown::Write).is_err() {
+            return self.close(inner);
+        }
+        inner.stage = Stage::Lingering;
+        inner.give_up = self.hub.now() + LINGER;
+        self.release(inner);
+        self.set_interest(inner, Interest::Read);
+    }
+
+    fn end_of_input(&self, inner: &mut Inner) {
+        inner.ended = true;
+        if inner.stage != Stage::Open || !inner.paused {
+            return self.close(inner);
+        }
+        // The answer to the last request is still to come; the peer may be waiting for it.
+        self.set_interest(inner, Interest::Errors);
+    }
+
+    fn close(&self, inner: &mut Inner) {
+        if inner.stage == Stage::Closed {
+            return;
+        }
+        inner.stage = Stage::Closed;
+        inner.give_up = NEVER;
+        self.release(inner);
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.worker.remove(self.token);
+    }
+
+    /// Gives back the memory and the place among the client's connections.
+    fn release(&self, inner: &mut Inner) {
+        inner.speaks = Speaks::Nothing;
+        inner.tls = None;
+        if let Some(counted) = inner.counted.take() {
+            self.hub.leave(&counted);
+        }
+    }
+
+    fn fail_handshake(&self, inner: &mut Inner, error: &rustls::Error) {
+        if matches!(inner.speaks, Speaks::Nothing) {
+            self.log_handshake(&tls::verify::explain(error));
+        }
+        // rustls has put the alert into its output.
+        if inner.stage == Stage::Open {
+            inner.stage = Stage::Finishing;
+            inner.give_up = self.hub.now() + LINGER;
+        }
+        self.flush(inner);
+    }
+
+    fn refuse_plain_http(&self, inner: &mut Inner) {
+        self.log_handshake("client sent an HTTP request to an HTTPS server");
+        let _ = (&self.socket)
+            .write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+        self.linger(inner);
+    }
+
+    fn log_handshake(&self, what: &str) {
+        self.hub.api.log().info(&format!("http: TLS handshake error from {}: {what}", self.remote));
+    }
+
+    fn set_interest(&self, inner: &mut Inner, interest: Interest) {
+        if inner.interest != interest && inner.stage != Stage::Closed {
+            inner.interest = interest;
+            if self.worker.epoll.modify(self.socket.as_fd(), self.token, interest).is_err() {
+                self.close(inner);
+            }
+        }
+    }
+
+    fn note_deadline(&self, inner: &Inner) {
+        let protocol = match &inner.speaks {
+            Speaks::Nothing => NEVER,
+            Speaks::H1(h1) => Protocol::<Session>::deadline(&**h1),
+            Speaks::H2(h2) => Protocol::<Session>::deadline(&**h2),
+        };
+        self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<(u32, Reply)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for Conn {
+    fn peer(&self) -> Peer {
+        self.peer.get().copied().unwrap_or(Peer::NoCertificate)
+    }
+
+    fn address(&self) -> IpAddr {
+        self.remote.ip().to_canonical()
+    }
+
+    fn responder(&self, stream: u32) -> Box<dyn Respond> {
+        Box::new(Responder { conn: self.this.clone(), stream, answered: false })
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Job> {
+        self.hub.blocking.submit(job)
+    }
+}
+
+/// Takes one late answer to its connection.
+struct Responder {
+    conn: Weak<Conn>,
+    stream: u32,
+    answered: bool,
+}
+
+impl Respond for Responder {
+    fn respond(mut self: Box<Self>, reply: Reply) {
+        self.answer(reply);
+    }
+
+    fn is_wanted(&self) -> bool {
+        let Some(conn) = self.conn.upgrade() else { return false };
+        // A connection that is busy just now is taken for one that waits.
+        let Ok(inner) = conn.inner.try_lock() else { return true };
+        let wanted = match &inner.speaks {
+            Speaks::Nothing => false,
+            Speaks::H1(h1) => Protocol::<Session>::is_waiting(&**h1, self.stream),
+            Speaks::H2(h2) => Protocol::<Session>::is_waiting(&**h2, self.stream),
+        };
+        drop(inner);
+        // Somebody may have come in vain while the lock was held here.
+        conn.take_late();
+        wanted
+    }
+}
+
+impl Responder {
+    fn answer(&mut self, reply: Reply) {
+        self.answered = true;
+        let Some(conn) = self.conn.upgrade() else { return };
+        conn.late().push((self.stream, reply));
+        conn.take_late();
+    }
+}
+
+impl Drop for Responder {
+    /// Every request is answered once, also one whose job was dropped or has panicked.
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answer(crate::api::internal_error());
+        }
+    }
+}
+
+/// Whether the first bytes are a plain HTTP request instead of a TLS record.
+fn is_plain_http(bytes: &[u8]) -> bool {
+    [&b"GET /"[..], b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET"].iter().any(|start| bytes.starts_with(start))
+}
