@@ -112,6 +112,64 @@ fn of_many_processes_exactly_one_creates_each_key() {
     names.iter().for_each(|name| assert_eq!(&store.get(name).unwrap()[..], name.as_str().as_bytes()));
 }
 
+/// On a small file system of its own, which only root can mount.
+#[test]
+fn a_full_or_read_only_disk_loses_nothing_that_was_acknowledged() {
+    if let Some(root) = env::var_os(CHILD) {
+        return fill_disk(Path::new(&root));
+    }
+    let root = TestDir::new("full");
+    let script = "mount -t tmpfs -o size=256k none \"$1\" || exit 77; exec \"$2\" --exact \"$3\" --nocapture";
+    let result = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(&root.path)
+        .arg(env::current_exe().unwrap())
+        .arg("a_full_or_read_only_disk_loses_nothing_that_was_acknowledged")
+        .env(CHILD, &root.path)
+        .output();
+    let Ok(output) = result else { return println!("not checked: there is no unshare") };
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !text.contains("the disk is") {
+        return println!("not checked: no file system can be mounted here");
+    }
+    assert!(output.status.success() && text.contains("the disk is read-only"), "{output:?}");
+}
+
+fn fill_disk(root: &Path) {
+    println!("the disk is small");
+    let store = open(root).unwrap();
+    let name = |i: usize| KeyName::parse(&format!("key{i}")).unwrap();
+    let value = |i: usize| vec![i as u8; 3000];
+    let mut created = 0;
+    let cause = loop {
+        match store.create(&name(created), &value(created)) {
+            Ok(()) => created += 1,
+            Err(error) => break error,
+        }
+    };
+    let path = root.join("keys").join(name(created).as_str()).display().to_string();
+    assert!(
+        matches!(&cause, StoreError::Failed(text) if text.contains(&path) && text.contains("space")),
+        "{cause}"
+    );
+    let check = |store: &FsStore| {
+        assert_eq!(store.list("").unwrap().len(), created);
+        (0..created).for_each(|i| assert_eq!(&store.get(&name(i)).unwrap()[..], value(i)));
+    };
+    assert!(created > 5);
+    check(&store);
+
+    let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(root).status().unwrap();
+    assert!(remount.success());
+    let errors = [store.create(&name(created), b"x").unwrap_err(), store.delete(&name(0)).unwrap_err()];
+    for cause in errors {
+        assert!(matches!(&cause, StoreError::Failed(text) if text.contains("Read-only")), "{cause}");
+    }
+    check(&store);
+    assert!(open(root).unwrap_err().contains("not writable"));
+    println!("the disk is read-only");
+}
+
 fn create_all(root: &Path) {
     let store = open(root).unwrap();
     println!();

@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn every_way_of_making_a_file_is_whole_private_and_never_overwrites() {
         let dir = TestDir::new("durable");
-        let ways: [(&str, fn(&Path, &[u8]) -> io::Result<()>); 3] = [
+        type Make = fn(&Path, &[u8]) -> io::Result<()>;
+        let ways: [(&str, Make); 3] = [
             ("usual", |path, content| create_durably(path, content, "create")),
             ("named", |path, content| create_through_named(path, content, "create")),
             ("renamed", |path, content| {

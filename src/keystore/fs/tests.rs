@@ -306,10 +306,10 @@ fn of_two_servers_that_create_the_same_names_exactly_one_wins_each() {
         };
         [work(0), work(1)].map(|thread| thread.join().unwrap()).into()
     });
-    for i in 0..500 {
-        assert!(winners[0][i] != winners[1][i], "k{i}");
+    for (i, (first, second)) in winners[0].iter().zip(&winners[1]).enumerate() {
+        assert!(first != second, "k{i}");
         let value = stores[0].get(&name(&format!("k{i}"))).unwrap();
-        assert_eq!(&value[..], &[u8::from(winners[1][i]); 100], "k{i}");
+        assert_eq!(&value[..], &[u8::from(*second); 100], "k{i}");
     }
     assert_eq!(fs::read_dir(place.keys()).unwrap().count(), 500);
 }
