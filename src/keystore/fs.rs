@@ -16,7 +16,7 @@ use crate::{
     seal::{KEY_FILE_MAGIC, SealError, Sealer, disk},
     sys::file::{
         check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
-        remove_durably, remove_stale,
+        remove_durably, remove_stale, sync_dir,
     },
 };
 
@@ -93,6 +93,14 @@ impl FsStore {
         }
     }
 
+    /// Who hears that a key exists goes on to use it: its name must be on the disk even if its creator still syncs.
+    fn explain_existing(&self) -> StoreError {
+        match sync_dir(&self.dir) {
+            Ok(()) => StoreError::KeyExists,
+            Err(cause) => explain("cannot sync", &self.dir, &cause),
+        }
+    }
+
     /// A server that started on a plain store must not go on as before once the store has been sealed.
     fn check_mode(&self, path: &Path) -> Result<(), StoreError> {
         match &self.mode {
@@ -142,9 +150,9 @@ impl KeyStore for FsStore {
     fn create(&self, name: &KeyName, value: &[u8]) -> Result<(), StoreError> {
         let path = self.path_of(name);
         self.check_mode(&path)?;
-        // Not what decides, but it spares the disk a file and two syncs.
+        // Not what decides, but it spares the disk a file.
         if path.symlink_metadata().is_ok() {
-            return Err(StoreError::KeyExists);
+            return Err(self.explain_existing());
         }
         if value.len() > MAX_VALUE {
             return Err(StoreError::Failed(format!("key file '{}': the value is too long", path.display())));
@@ -161,7 +169,7 @@ impl KeyStore for FsStore {
         };
         match create_durably(&path, text, "create") {
             Ok(()) => self.read_back(&path, text),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::KeyExists),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Err(self.explain_existing()),
             Err(cause) => Err(explain("cannot create", &path, &cause)),
         }
     }

@@ -7,7 +7,7 @@ use super::{
     file::{MAX_SEAL_FILE, SealFile, write_plain},
     root::RootKeys,
 };
-use crate::sys::file::{create_durably, open_to_read, parent_of, read_up_to, remove_stale};
+use crate::sys::file::{create_durably, open_to_read, parent_of, read_up_to, remove_stale, sync_dir};
 
 /// Temporary files younger than this may belong to a server that is starting now.
 const STALE: Duration = Duration::from_secs(3600);
@@ -28,7 +28,11 @@ pub fn load(path: &Path) -> Result<Option<SealFile>, SealError> {
         return Err(SealError::ReadableByOthers(mode).at(path));
     }
     let text = read_up_to(&file, MAX_SEAL_FILE.saturating_add(1)).map_err(|cause| system(&cause).at(path))?;
-    SealFile::parse(&text).map(Some).map_err(|cause| cause.at(path))
+    let seal_file = SealFile::parse(&text).map_err(|cause| cause.at(path))?;
+    // Who made the file may not have come to this, and nothing may be sealed under keys that a power failure takes away.
+    // A directory that cannot be opened or synced holds a file put there by other means.
+    let _ = sync_dir(parent_of(path));
+    Ok(Some(seal_file))
 }
 
 /// Makes a seal file with one new root key and no protection, durably, and reads it back. If another server has just made

@@ -121,7 +121,8 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+/// Puts the names in a directory on the disk.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     match File::open(dir)?.sync_all() {
         // Some file systems have nothing to sync for a directory and say so.
         Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
