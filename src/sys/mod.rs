@@ -2,6 +2,8 @@
 //! Each function is a thin safe wrapper; `-1` becomes an [`std::io::Error`] in one place.
 
 pub mod epoll;
+pub mod fault;
+pub mod file;
 pub mod memory;
 pub mod network;
 pub mod process;

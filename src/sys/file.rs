@@ -1,0 +1,298 @@
+//! Durable files: made whole or not at all, never over another, and on the disk before success is reported.
+//! Knows paths and bytes; nothing of keys or seals.
+
+use std::{
+    ffi::CString,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, OpenOptionsExt},
+        },
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::{crypto::SecretBytes, sys::fault, text::encode::hex};
+
+/// Files that we make can be read and written by their owner alone.
+const MODE: u32 = 0o600;
+
+/// Makes a new file with this content and mode 0600. When it returns `Ok`, file and name are on the disk; at no time can
+/// anyone see the name with another content. An existing file is never touched: that is [`io::ErrorKind::AlreadyExists`].
+/// After any other error the file may exist (then whole) or not. `operation` names the fault points on the way.
+pub fn create_durably(path: &Path, content: &[u8], operation: &str) -> io::Result<()> {
+    let dir = parent_of(path);
+    let unnamed = match open_unnamed(dir) {
+        Ok(file) => {
+            fill(&file, content, operation)?;
+            link_unnamed(&file, path)
+        }
+        Err(cause) => Err(cause),
+    };
+    match unnamed {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(cause),
+        // No O_TMPFILE (NFS, some overlays), or no /proc to link through. A real trouble shows again here.
+        Err(_) => create_through_named(path, content, operation)?,
+    }
+    fault::point(operation, "after-link");
+    sync_dir(dir)?;
+    fault::point(operation, "after-dir-sync");
+    Ok(())
+}
+
+/// Removes a file; when it returns `Ok` the removal is on the disk.
+pub fn remove_durably(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    fault::point("delete", "after-unlink");
+    sync_dir(parent_of(path))
+}
+
+/// Makes a directory and its missing parents, each with mode 0700, durably. Existing ones are left as they are.
+pub fn create_dir_durably(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    missing.into_iter().try_for_each(|made| sync_dir(parent_of(made)))
+}
+
+/// Asks for certain whether a file can be made in a directory, by making one that has no name or loses it at once.
+pub fn check_writable(dir: &Path) -> io::Result<()> {
+    if open_unnamed(dir).is_ok() {
+        return Ok(());
+    }
+    TemporaryFile::create(&dir.join("probe")).map(drop)
+}
+
+/// Opens a file to read it. A pipe or device that someone put there does not block.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Reads at most `limit` bytes into memory that is wiped.
+pub fn read_up_to(file: &File, limit: usize) -> io::Result<SecretBytes> {
+    let size = file.metadata()?.len().min(limit as u64) as usize;
+    let mut content = SecretBytes::with_capacity(size);
+    let mut piece = SecretBytes::from(vec![0; 4096]);
+    let mut source = file.take(limit as u64);
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(content),
+            Ok(n) => content.extend(piece.get(..n).unwrap_or_default()),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+/// Removes temporary files that a crash left behind: regular files whose name starts with `prefix` and ends with
+/// `.tmp`, not written to for at least `age`. Younger ones may belong to another server. Returns how many.
+pub fn remove_stale(dir: &Path, prefix: &str, age: Duration) -> io::Result<usize> {
+    let now = SystemTime::now();
+    let mut removed = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_temporary =
+            name.as_bytes().starts_with(prefix.as_bytes()) && name.as_bytes().ends_with(b".tmp");
+        if !is_temporary || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let written = entry.metadata().and_then(|data| data.modified());
+        let is_old = written.is_ok_and(|then| now.duration_since(then).is_ok_and(|past| past >= age));
+        if is_old && fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The directory that a path lies in; `.` for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts the names in a directory on the disk.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        // Some file systems have nothing to sync for a directory and say so.
+        Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        result => result,
+    }
+}
+
+fn fill(mut file: &File, content: &[u8], operation: &str) -> io::Result<()> {
+    file.write_all(content)?;
+    fault::point(operation, "after-write");
+    file.sync_all()?;
+    fault::point(operation, "after-sync");
+    Ok(())
+}
+
+fn open_unnamed(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).mode(MODE).custom_flags(libc::O_TMPFILE).open(dir)
+}
+
+/// Gives an unnamed file its name. `linkat` with `AT_EMPTY_PATH` would need a capability; through /proc it needs none.
+fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
+    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let to = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both pointers are to NUL-terminated strings that live until the call returns; the call keeps neither.
+    let result = unsafe {
+        libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn create_through_named(path: &Path, content: &[u8], operation: &str) -> io::Result<()> {
+    let temporary = TemporaryFile::create(path)?;
+    fill(&temporary.file, content, operation)?;
+    match fs::hard_link(&temporary.path, path) {
+        // A file system without hard links (FAT, some FUSE and SMB mounts) can still rename without overwriting.
+        Err(cause) if matches!(cause.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            rename_without_overwriting(&temporary.path, path)
+        }
+        result => result,
+    }
+}
+
+fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
+    let from = CString::new(from.as_os_str().as_bytes())?;
+    let to = CString::new(to.as_os_str().as_bytes())?;
+    // SAFETY: both pointers are to NUL-terminated strings that live until the call returns; the other arguments are
+    // passed as the kernel takes them (two descriptors, two paths, flags). Through `syscall`, as musl had no wrapper.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A file `.NAME.RANDOM.tmp` beside `NAME`, removed when dropped.
+struct TemporaryFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl TemporaryFile {
+    fn create(target: &Path) -> io::Result<Self> {
+        let mut random = [0; 8];
+        SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
+        let mut name = std::ffi::OsString::from(".");
+        name.push(target.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", hex(&random)));
+        let path = parent_of(target).join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path)?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // After a rename it is gone already; what a crash leaves is removed at a later start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn every_way_of_making_a_file_is_whole_private_and_never_overwrites() {
+        let dir = TestDir::new("durable");
+        type Make = fn(&Path, &[u8]) -> io::Result<()>;
+        let ways: [(&str, Make); 3] = [
+            ("usual", |path, content| create_durably(path, content, "create")),
+            ("named", |path, content| create_through_named(path, content, "create")),
+            ("renamed", |path, content| {
+                let temporary = TemporaryFile::create(path)?;
+                fill(&temporary.file, content, "create")?;
+                rename_without_overwriting(&temporary.path, path)
+            }),
+        ];
+        for (name, make) in ways {
+            let path = dir.path.join(name);
+            make(&path, b"first").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+            let cause = make(&path, b"second").unwrap_err();
+            assert_eq!(cause.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert_eq!(fs::read(&path).unwrap(), b"first", "{name}");
+        }
+        assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 3, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_file_in_a_missing_directory_cannot_be_made() {
+        let dir = TestDir::new("missing");
+        let cause = create_durably(&dir.path.join("no/file"), b"x", "create").unwrap_err();
+        assert_eq!(cause.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_parents_for_the_owner_alone() {
+        let dir = TestDir::new("parents");
+        let deep = dir.path.join("a/b/c");
+        create_dir_durably(&deep).unwrap();
+        create_dir_durably(&deep).unwrap();
+        for path in [dir.path.join("a"), deep] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit() {
+        let dir = TestDir::new("limit");
+        let path = dir.path.join("file");
+        fs::write(&path, vec![7; 10_000]).unwrap();
+        for (limit, len) in [(0, 0), (9_999, 9_999), (10_000, 10_000), (10_001, 10_000)] {
+            assert_eq!(read_up_to(&open_to_read(&path).unwrap(), limit).unwrap().len(), len);
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_takes_no_files_is_not_writable() {
+        // Neither procfs nor sysfs lets even root make a file.
+        assert!(check_writable(Path::new("/proc")).is_err());
+        assert!(check_writable(Path::new("/proc/version")).is_err());
+        let dir = TestDir::new("writable");
+        check_writable(&dir.path).unwrap();
+        assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 0);
+    }
+
+    struct TestDir {
+        path: PathBuf,
+    }
+
+    impl TestDir {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("kes-file-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self { path }
+        }
+    }
+
+    impl Drop for TestDir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
