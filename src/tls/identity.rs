@@ -107,11 +107,10 @@ impl ApiKey {
     /// The seed in a PKCS #8 private key of version 1 or 2; `None` if it is not an Ed25519 key.
     pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
         // Version 2 (RFC 5958) differs in the length of the whole, in the version and by what follows the seed.
-        let skip = |bytes: &[u8]| -> Option<Vec<u8>> { Some(bytes.get(5..16)?.to_vec()) };
         let is_ed25519 = der.first() == Some(&0x30)
             && der.get(2..4) == Some(&[0x02, 0x01])
             && matches!(der.get(4), Some(0 | 1))
-            && skip(der)? == PKCS8_ED25519.get(5..16)?;
+            && der.get(5..16) == PKCS8_ED25519.get(5..16);
         let seed = der.get(16..48).filter(|_| is_ed25519)?;
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
         Secret::from_slice(seed).map(Self)

@@ -139,7 +139,10 @@ fn help_is_found_wherever_it_stands() {
 proptest! {
     #[test]
     fn no_line_makes_the_parser_panic(
-        words in proptest::collection::vec("(identity|new|of|server|--?[a-zä=]{0,6}|-[hfqv=]{1,3}|--check|--json=x|[^a]{0,3})", 0..6),
+        words in proptest::collection::vec(
+            "(identity|new|of|server|--?[a-zä=]{0,6}|-[hfqv=]{1,3}|--check|--json=x|[^a]{0,3})",
+            0..6,
+        ),
     ) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let _ = call(&words);
