@@ -8,6 +8,7 @@ pub mod memory;
 pub mod network;
 pub mod process;
 pub mod signals;
+pub mod tty;
 
 use std::io;
 

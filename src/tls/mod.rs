@@ -1,1 +1,15 @@
-//! TLS: the server's settings, who the client is, API keys. Knows nothing of HTTP.
+//! TLS: the server's settings, who the client is, API keys, private keys and certificates. Knows nothing of HTTP.
+
+pub mod certificate;
+pub mod identity;
+pub mod key;
+pub mod pem;
+pub mod server;
+pub mod verify;
+pub mod x509;
+
+pub use identity::{ApiKey, peer_of};
+pub use server::{Loaded, development, load};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,229 @@
+//! `kes identity`: API keys, key pairs, identities (`cli` §5.6 and rules N1 to N7, O1 to O3).
+
+mod new;
+
+use std::{
+    ffi::OsStr,
+    io::{self, IsTerminal},
+    path::Path,
+    process::ExitCode,
+};
+
+use zeroize::Zeroizing;
+
+use super::{Failure, args::Args, suggest, term};
+use crate::{
+    crypto::SecretBytes,
+    name::Identity,
+    tls::{
+        ApiKey,
+        identity::{API_KEY_PREFIX, identity_of},
+        key::{KeyError, PrivateKey},
+        pem,
+        x509::Certificate,
+    },
+};
+
+pub use new::new;
+
+/// Holds the password of an encrypted private key where there is no terminal to ask at.
+const PASSWORD_VARIABLE: &str = "MINIO_KMS_KES_KEY_PASSWORD";
+
+/// `kes identity [KEY|FILE]`.
+pub fn bare(args: &Args) -> Result<ExitCode, Failure> {
+    let Some(source) = args.positionals().first() else {
+        print_api_key(&ApiKey::generate()?, args.is_on("json"), !term::is_terminal())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let found = inspect(source, args).map_err(|failure| suggest_command(failure, source, args))?;
+    let is_argument = source.to_str().is_some_and(|text| text.starts_with(API_KEY_PREFIX));
+    let identity = found.identity().to_string();
+    let text = match (&found, args.is_on("json")) {
+        // Who gives the key asks for the identity; who gives the file asks for the key.
+        (Found::ApiKey(key), json) if !is_argument => {
+            let text = key.to_text();
+            match json {
+                true => Zeroizing::new(term::json(&[("api_key", &text), ("identity", &identity)])),
+                false if term::is_terminal() => {
+                    Zeroizing::new(format!("\nYour API key:\n\n   {}\n\n", *text))
+                }
+                false => Zeroizing::new(format!("{}\n", *text)),
+            }
+        }
+        (Found::OtherKey(_), _) => {
+            let source = source.to_string_lossy();
+            return Err(Failure::with_hint(
+                format!("the private key in '{source}' is not an Ed25519 key and so has no API key"),
+                "'kes identity of' prints its identity.",
+            ));
+        }
+        (_, true) => Zeroizing::new(term::json(&[("identity", &identity)])),
+        (_, false) if term::is_terminal() => Zeroizing::new(format!("\nIdentity:\n\n   {identity}\n\n")),
+        (_, false) => Zeroizing::new(format!("{identity}\n")),
+    };
+    term::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `kes identity of KEY|FILE...`.
+pub fn of(args: &Args) -> Result<ExitCode, Failure> {
+    let stdin = [OsStr::new("-").to_owned()];
+    let sources = match args.positionals() {
+        [] if io::stdin().is_terminal() => return Err(args.mistake("not enough arguments")),
+        [] => &stdin[..],
+        sources => sources,
+    };
+    for source in sources {
+        let identity = inspect(source, args)?.identity().to_string();
+        term::print(&line_of(source, &identity, sources.len() == 1, args.is_on("json")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How one identity is shown.
+///
+/// For a single argument the decorated form is for people and the bare one for programs. Programs read from a pipe
+/// (`$(kes identity of x)`, `… | cat`) and get the bare value. Output that is sent to a regular file counts as meant for
+/// people: there the older releases wrote the same text as on a terminal, and scripts look for its label.
+fn line_of(source: &OsStr, identity: &str, is_single: bool, json: bool) -> String {
+    let name = match source.to_str() {
+        // The name of an API key would be the secret itself.
+        Some(text) if text.starts_with(API_KEY_PREFIX) => "<API key>".into(),
+        _ => source.to_string_lossy(),
+    };
+    match is_single && !json {
+        true if term::is_terminal() || term::is_regular_file() => format!("\n  Identity:  {identity}\n"),
+        true => format!("{identity}\n"),
+        false if term::is_terminal() && !json => format!("{name}: {identity}\n"),
+        false => term::json(&[("name", &name), ("identity", identity)]),
+    }
+}
+
+/// What a key or file turned out to be.
+enum Found {
+    /// A certificate's identity.
+    Certificate(Identity),
+    /// An API key, or the private key that is one.
+    ApiKey(ApiKey),
+    /// The identity of a private key that is no API key.
+    OtherKey(Identity),
+}
+
+impl Found {
+    fn identity(&self) -> Identity {
+        match self {
+            Self::Certificate(identity) | Self::OtherKey(identity) => *identity,
+            Self::ApiKey(key) => key.identity(),
+        }
+    }
+}
+
+/// Looks at an API key, a file, or standard input (`-`).
+fn inspect(source: &OsStr, args: &Args) -> Result<Found, Failure> {
+    if let Some(text) = source.to_str().filter(|text| text.starts_with(API_KEY_PREFIX)) {
+        return ApiKey::parse(text).map(Found::ApiKey).map_err(|error| Failure::new(error.to_string()));
+    }
+    let name = source.to_string_lossy();
+    let text = match source == "-" {
+        true => {
+            pem::read_all(io::stdin().lock(), 0).map_err(|error| format!("read standard input: {error}"))?
+        }
+        false => pem::read_file(Path::new(source))?,
+    };
+    if let Some(key) = api_key_in(&text) {
+        let failed = |error| Failure::new(format!("failed to parse API key in '{name}': {error}"));
+        return ApiKey::parse(&key).map(Found::ApiKey).map_err(failed);
+    }
+    let failed = |error: &str| Failure::new(format!("failed to parse certificate in '{name}': {error}"));
+    let document = pem::parse(&text);
+    if let Some(block) = document.blocks.iter().find(|block| block.label == "CERTIFICATE") {
+        if document.has_trailing_text {
+            return Err(failed("https: no valid PEM data"));
+        }
+        let certificate = Certificate::parse(&block.bytes).map_err(|error| failed(&error.to_string()))?;
+        return Ok(Found::Certificate(identity_of(certificate.public_key)));
+    }
+    if document.blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY")) {
+        return read_private_key(&text, &name, args);
+    }
+    Err(failed(match document.blocks.is_empty() {
+        true => "https: no valid PEM data",
+        false => "https: unsupported PEM data block",
+    }))
+}
+
+/// The API key, if that is what the file holds.
+fn api_key_in(text: &[u8]) -> Option<Zeroizing<String>> {
+    let text = text.trim_ascii();
+    if !text.starts_with(API_KEY_PREFIX.as_bytes()) {
+        return None;
+    }
+    Some(Zeroizing::new(String::from_utf8_lossy(text).into_owned()))
+}
+
+fn read_private_key(text: &[u8], name: &str, args: &Args) -> Result<Found, Failure> {
+    let failed = |error: KeyError| match error {
+        KeyError::WrongPassword => Failure::new("incorrect password"),
+        error => Failure::new(format!("failed to parse private key in '{name}': {error}")),
+    };
+    let key = match PrivateKey::parse(text, None) {
+        Err(KeyError::PasswordRequired) => {
+            let password = password_for_opening(args)?;
+            PrivateKey::parse(text, Some(&password)).map_err(failed)?
+        }
+        other => other.map_err(failed)?,
+    };
+    if let Some(key) = key.pkcs8().and_then(ApiKey::from_pkcs8) {
+        return Ok(Found::ApiKey(key));
+    }
+    let public_key = key.signing_key().map_err(failed)?;
+    let public_key = public_key.public_key().ok_or_else(|| failed(KeyError::Malformed))?;
+    Ok(Found::OtherKey(identity_of(&public_key)))
+}
+
+fn password_for_opening(args: &Args) -> Result<SecretBytes, Failure> {
+    if let Some(path) = args.value("password-file") {
+        return term::read_password_file(Path::new(path));
+    }
+    if let Some(password) = term::ask_password("Enter password for private key: ")? {
+        return Ok(password);
+    }
+    match std::env::var_os(PASSWORD_VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) => Ok(SecretBytes::from(std::os::unix::ffi::OsStringExt::into_vec(value))),
+        None => Err(Failure::with_hint(
+            "the private key is encrypted and there is no terminal to ask for its password",
+            format!("Use --password-file FILE or set {PASSWORD_VARIABLE}."),
+        )),
+    }
+}
+
+/// A new API key: labelled, or bare for programs.
+fn print_api_key(key: &ApiKey, json: bool, bare: bool) -> Result<(), Failure> {
+    let (text, identity) = (key.to_text(), key.identity().to_string());
+    let shown = if json {
+        term::json(&[("api_key", &text), ("identity", &identity)])
+    } else if bare {
+        format!("{}\n", *text)
+    } else {
+        format!(
+            "\nYour API key:\n\n   {}\n\n\
+             This is the only time it is shown. Keep it secret and secure!\n\n\
+             Your Identity:\n\n   {identity}\n\n\
+             The identity is not a secret. Put it into a policy to give the API key its rights.\n\n",
+            *text
+        )
+    };
+    term::print(&Zeroizing::new(shown))
+}
+
+/// `kes identity nwe`: the word is taken for a file; if there is none, it may have been meant as a command.
+fn suggest_command(failure: Failure, word: &OsStr, args: &Args) -> Failure {
+    let word = word.to_string_lossy();
+    let names = args.command().commands.iter().map(|command| command.name);
+    match (failure, suggest::nearest(&word, names)) {
+        (Failure::Message { text, hint: None }, Some(name)) if !Path::new(&*word).exists() => {
+            Failure::with_hint(text, format!("Did you mean 'kes identity {name}'?"))
+        }
+        (failure, _) => failure,
+    }
+}
