@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Failure, suggest,
+    Failure,
     table::{Command, Flag, Takes},
 };
 
@@ -151,7 +151,7 @@ pub fn unknown_command(path: &[&'static Command], word: &OsStr) -> Failure {
     let names = command.map_or(&[][..], |command| command.commands);
     let names = names.iter().filter(|command| !command.hidden).map(|command| command.name);
     let failure = mistake(path, &format!("\"{word}\" is not a {group} command"));
-    add_hint(failure, suggest::nearest(&word, names).map(str::to_owned))
+    add_hint(failure, crate::text::suggest::nearest(&word, names).map(str::to_owned))
 }
 
 fn read_long(args: &mut Args, text: &[u8], rest: &mut std::slice::Iter<'_, OsString>) -> Result<(), Failure> {
@@ -162,7 +162,7 @@ fn read_long(args: &mut Args, text: &[u8], rest: &mut std::slice::Iter<'_, OsStr
     let name = String::from_utf8_lossy(name);
     let Some(flag) = args.command.flags.iter().find(|flag| flag.long == name) else {
         let known = args.command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
-        let nearest = suggest::nearest(&name, known).map(|flag| format!("--{flag}"));
+        let nearest = crate::text::suggest::nearest(&name, known).map(|flag| format!("--{flag}"));
         return Err(add_hint(args.mistake(&format!("unknown flag: --{name}")), nearest));
     };
     let value = value.map(|bytes| OsString::from_vec(bytes.to_vec()));

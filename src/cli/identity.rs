@@ -11,7 +11,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Failure, args::Args, suggest, term};
+use super::{Failure, args::Args, term};
 use crate::{
     crypto::SecretBytes,
     name::Identity,
@@ -220,7 +220,7 @@ fn print_api_key(key: &ApiKey, json: bool, bare: bool) -> Result<(), Failure> {
 fn suggest_command(failure: Failure, word: &OsStr, args: &Args) -> Failure {
     let word = word.to_string_lossy();
     let names = args.command().commands.iter().map(|command| command.name);
-    match (failure, suggest::nearest(&word, names)) {
+    match (failure, crate::text::suggest::nearest(&word, names)) {
         (Failure::Message { text, hint: None }, Some(name)) if !Path::new(&*word).exists() => {
             Failure::with_hint(text, format!("Did you mean 'kes identity {name}'?"))
         }

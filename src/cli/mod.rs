@@ -5,7 +5,6 @@ mod help;
 mod identity;
 mod pair;
 pub mod server;
-mod suggest;
 mod table;
 pub mod term;
 

@@ -1,6 +1,18 @@
 //! The server's configuration, checked. Every default is here and nowhere else.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod address;
+mod keystore;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     crypto::SecretBytes,
@@ -8,6 +20,16 @@ use crate::{
     name::{Identity, KeyName},
     policy::PolicySet,
 };
+
+/// The address if none is given.
+const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
+
+/// The cache's expiry if none is given (`config` §4).
+const DEFAULT_CACHE: CacheExpiry =
+    CacheExpiry { any: Duration::from_secs(300), unused: Duration::from_secs(30), offline: Duration::ZERO };
+
+/// Largest configuration file in bytes.
+const MAX_FILE: u64 = 4 << 20;
 
 /// A whole configuration. Nothing in it needs to be checked again.
 #[derive(Debug)]
@@ -33,7 +55,7 @@ pub struct Config {
 }
 
 /// `tls:`
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TlsConfig {
     /// Absolute path of the private key.
     pub key: PathBuf,
@@ -112,4 +134,59 @@ pub struct Overrides {
     pub key: Option<String>,
     /// `--cert`
     pub cert: Option<String>,
+}
+
+impl Config {
+    /// What `--dev` uses: keys in memory, one admin, no policies. The TLS files are not used.
+    pub fn development(addr: Option<&str>, admin: Identity) -> Result<Self, String> {
+        Ok(Self {
+            address: address::parse(addr.unwrap_or(DEFAULT_ADDRESS))?,
+            tls: TlsConfig::default(),
+            policies: PolicySet::new(admin.to_string(), Vec::new()),
+            cache: DEFAULT_CACHE,
+            api: Vec::new(),
+            log: LogConfig { error: 0, audit: 0 },
+            keys: Vec::new(),
+            keystore: KeyStoreConfig::Memory,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+/// Reads and checks a configuration file. Each error is a line such as `config.yml:7: text`; all of them are reported.
+pub fn load(
+    path: &Path,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<String>> {
+    let shown = path.display().to_string();
+    let fail = |error: std::io::Error| vec![format!("open {shown}: {}", crate::tls::pem::cause(&error))];
+    let base = std::env::current_dir().map_err(fail)?;
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_FILE + 1), &mut text).map_err(fail)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(vec![format!("{shown}: larger than {MAX_FILE} bytes")]);
+    }
+    let text = zeroize::Zeroizing::new(
+        String::from_utf8(text).map_err(|_| vec![format!("{shown}: the file is not UTF-8 text")])?,
+    );
+    parse(&text, &shown, &base, overrides, env)
+}
+
+/// Checks the text of a configuration file that is called `file` in messages. Relative paths begin at `base`.
+pub fn parse(
+    text: &str,
+    file: &str,
+    base: &Path,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<String>> {
+    let at = |(line, text): yaml::LineError| vec![format!("{file}:{line}: {text}")];
+    let (root, second) = yaml::parse(text).map_err(at)?;
+    let mut reader = reader::Reader::new(file, env);
+    if let Some(line) = second {
+        reader.warn(line, "only the first document of the file is read");
+    }
+    sections::read(reader, root, base, overrides)
 }

@@ -3,4 +3,5 @@
 pub mod duration;
 pub mod encode;
 pub mod json;
+pub mod suggest;
 pub mod time;

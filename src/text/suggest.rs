@@ -1,7 +1,7 @@
 //! The known word that is nearest to a mistyped one.
 
 /// The name with the fewest letters to change, if these are few enough for a slip of the fingers.
-pub fn nearest(word: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = 1 + word.chars().count() / 4;
     names
         .map(|name| (distance(word, name), name))
