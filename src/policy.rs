@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn the_admin_is_never_judged_by_a_policy() {
         let (admin, user, other) = (Identity::new([1; 32]), Identity::new([2; 32]), Identity::new([3; 32]));
-        let policy = Policy { name: "p".into(), allow: vec![], deny: vec![], identities: vec![user.to_string()] };
+        let policy =
+            Policy { name: "p".into(), allow: vec![], deny: vec![], identities: vec![user.to_string()] };
         let set = PolicySet::new(admin.to_string(), vec![policy]);
         assert_eq!(set.decide(&admin, b"/v1/status"), Decision::Allow);
         assert_eq!(set.decide(&user, b"/v1/status"), Decision::Rejected(0));

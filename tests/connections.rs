@@ -53,7 +53,10 @@ fn plain_http_on_the_tls_port_gets_a_plain_answer() {
     let mut answer = String::new();
     let _ = socket.read_to_string(&mut answer);
     assert_eq!(answer, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
-    server.wait_for(|server| server.errors().contains("client sent an HTTP request to an HTTPS server"), "a log line");
+    server.wait_for(
+        |server| server.errors().contains("client sent an HTTP request to an HTTPS server"),
+        "a log line",
+    );
 }
 
 #[test]
@@ -65,7 +68,10 @@ fn a_client_without_certificate_is_refused_in_the_handshake_and_logged() {
     let _ = client.stream.write_all(request("GET", "/version", "").as_bytes());
     let error = client.stream.read(&mut [0; 1]).unwrap_err().to_string();
     assert!(error.contains("CertificateRequired"), "{error}");
-    server.wait_for(|server| server.errors().contains("tls: client didn't provide a certificate"), "a log line");
+    server.wait_for(
+        |server| server.errors().contains("tls: client didn't provide a certificate"),
+        "a log line",
+    );
 }
 
 #[test]

@@ -82,7 +82,9 @@ fn every_ciphertext_decrypts_or_is_refused_as_the_original_does() {
             sealed_again += 1;
         }
     }
-    println!("{opened} ciphertexts opened, {sealed_again} sealed again, {refused} refused, {for_the_api} left to the API's test");
+    println!(
+        "{opened} ciphertexts opened, {sealed_again} sealed again, {refused} refused, {for_the_api} left to the API's test"
+    );
     assert!(opened > 50 && refused > 20 && sealed_again > 20);
 }
 
@@ -95,12 +97,18 @@ fn large_plaintexts_are_sealed_as_the_original_does() {
         let length = large["length"].as_u64().unwrap() as usize;
         let blocks = (0u32..).map(|counter| digest(&SHA256, &[&seed[..], &counter.to_be_bytes()].concat()));
         let plaintext: Vec<u8> = blocks.flat_map(|block| block.as_ref().to_vec()).take(length).collect();
-        let random = decode_hex(&format!("{}{}", large["iv"].as_str().unwrap(), large["nonce"].as_str().unwrap()));
+        let random =
+            decode_hex(&format!("{}{}", large["iv"].as_str().unwrap(), large["nonce"].as_str().unwrap()));
         let key = key(vector["key"].as_str().unwrap()).unwrap();
         let context = base64(&vector["context"]);
         let random = random.unwrap().try_into().unwrap();
         let ciphertext = key.encrypt_with(&random, &plaintext, &context).unwrap();
-        assert_eq!(hex(digest(&SHA256, &ciphertext).as_ref()), large["ciphertext_sha256"], "{}", vector["id"]);
+        assert_eq!(
+            hex(digest(&SHA256, &ciphertext).as_ref()),
+            large["ciphertext_sha256"],
+            "{}",
+            vector["id"]
+        );
         assert_eq!(&key.decrypt(&ciphertext, &context).unwrap()[..], &plaintext[..]);
         count += 1;
     }
@@ -112,7 +120,8 @@ fn large_plaintexts_are_sealed_as_the_original_does() {
 fn every_hmac_equals_the_originals() {
     let mut count = 0;
     for vector in vectors("hmac.json", "vectors") {
-        let (Ok(key), Some(message)) = (key(vector["key"].as_str().unwrap()), vector["message"].as_str()) else {
+        let (Ok(key), Some(message)) = (key(vector["key"].as_str().unwrap()), vector["message"].as_str())
+        else {
             continue;
         };
         let Some(message) = decode_base64(message.as_bytes()) else { continue };

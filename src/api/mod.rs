@@ -1,8 +1,52 @@
 //! Answers requests: route, authentication, policy, handler. Knows HTTP's messages, policies and the keyring; no sockets.
+//!
+//! The order of all checks is the original's (`server-api` §2.2): what a client is told depends on it.
 
-use std::net::IpAddr;
+mod identity;
+mod key;
+mod policy;
+mod reply;
+mod route;
+mod status;
+#[cfg(test)]
+mod tests;
 
-use crate::{http::Reply, name::Identity};
+use std::{
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+pub use reply::ApiError;
+use route::{Action, Auth, ROUTES, Route, Target};
+
+use crate::{
+    audit::{AuditEvent, AuditLog},
+    config::{ApiConfig, LogConfig},
+    http::{Admit, Body, Head, Reply, Service},
+    keyring::Keyring,
+    log::{DEBUG, ERROR, INFO, Logger},
+    metrics::Metrics,
+    name::Identity,
+    policy::{Decision, PolicySet},
+    text::time::Timestamp,
+};
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from.
+pub const COMMIT: &str = match option_env!("KES_COMMIT") {
+    Some(commit) => commit,
+    None => "<unknown>",
+};
+
+const NO_CERTIFICATE: ApiError = ApiError::new(400, "tls: client certificate is required");
+const SEVERAL_CERTIFICATES: ApiError = ApiError::new(400, "tls: received more than one client certificate");
+const NOT_ALLOWED: ApiError = ApiError::new(403, "not authorized: insufficient permissions");
+const BUSY: ApiError = ApiError::new(503, "server is busy");
+const INTERNAL: ApiError = ApiError::new(500, "internal server error");
 
 /// Who is at the other end of a connection, found out once after the handshake (`server-api` §1.3, §1.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,4 +84,384 @@ pub trait Respond: Send {
 
     /// Whether the client still waits; late jobs are dropped when it does not.
     fn is_wanted(&self) -> bool;
+}
+
+/// The reply to a request that nobody has answered.
+pub fn internal_error() -> Reply {
+    INTERNAL.reply()
+}
+
+/// What one configuration means for the API. It is replaced as a whole.
+pub struct State {
+    policies: PolicySet,
+    keyring: Arc<Keyring>,
+    /// For each of [`ROUTES`]: who may call it and its time in milliseconds.
+    settings: [(Auth, u64); ROUTES.len()],
+}
+
+impl State {
+    /// The state of a configuration with these policies, keys and `api:` entries.
+    pub fn new(policies: PolicySet, keyring: Arc<Keyring>, api: &[ApiConfig]) -> Self {
+        let settings = std::array::from_fn(|index| {
+            let route = &ROUTES[index];
+            let entry = api.iter().find(|entry| entry.path == route.path);
+            let skips = entry.is_some_and(|entry| entry.skip_auth) && route.auth == Auth::Standard;
+            let timeout = entry.and_then(|entry| entry.timeout);
+            let millis = timeout.map_or(route.timeout * 1_000, |timeout| {
+                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX / 2).max(1)
+            });
+            (if skips { Auth::Own } else { route.auth }, millis)
+        });
+        Self { policies, keyring, settings }
+    }
+}
+
+/// The API of one server: the present state, and what survives a reload.
+pub struct Api {
+    state: RwLock<Arc<State>>,
+    log: Logger,
+    audit: AuditLog,
+    metrics: Metrics,
+    started: Timestamp,
+}
+
+impl Api {
+    /// An API that starts now.
+    pub fn new(state: State, log: LogConfig) -> Self {
+        Self {
+            state: RwLock::new(Arc::new(state)),
+            log: Logger::new(log.error),
+            audit: AuditLog::new(log.audit),
+            metrics: Metrics::new(),
+            started: Timestamp::now(),
+        }
+    }
+
+    /// Uses `state` for all requests that come from now on.
+    pub fn swap(&self, state: State, log: LogConfig) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        self.log.set_level(log.error);
+        self.audit.set_level(log.audit);
+    }
+
+    /// The error log.
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
+    /// Whether `identity` is the admin or in a policy.
+    pub fn knows(&self, identity: &Identity) -> bool {
+        self.state().policies.knows(identity)
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Answers the requests of one connection.
+pub struct Session<'a> {
+    api: &'a Arc<Api>,
+    connection: &'a dyn Connection,
+}
+
+impl<'a> Session<'a> {
+    /// Answers requests that come over `connection`.
+    pub fn new(api: &'a Arc<Api>, connection: &'a dyn Connection) -> Self {
+        Self { api, connection }
+    }
+}
+
+/// What is known of a request that was let in, until its body has come.
+pub struct Ticket {
+    state: Arc<State>,
+    route: &'static Route,
+    caller: Option<Identity>,
+    /// The percent-decoded path, if it differs from the one in the head.
+    decoded: Option<Vec<u8>>,
+    started: Instant,
+}
+
+impl Service for Session<'_> {
+    type Ticket = Ticket;
+
+    fn admit(&mut self, head: &Head) -> Admit<Ticket> {
+        let (index, path) = match route::find(head.target()) {
+            Target::Route(index, path) => (index, path),
+            Target::Redirect(to) => return Admit::Refuse(reply::redirect(head.method(), to)),
+            Target::Unknown => return Admit::Refuse(reply::not_found()),
+        };
+        let route = &ROUTES[index];
+        if !route.accepts(head.method()) {
+            return Admit::Refuse(wrong_method(head.method(), route.method));
+        }
+        let state = self.api.state();
+        let (auth, timeout) = state.settings[index];
+        let caller = match self.authenticate(&state, auth, &path, head.method()) {
+            Ok(caller) => caller,
+            Err(error) => return Admit::Refuse(error.reply()),
+        };
+        let decoded = match path {
+            std::borrow::Cow::Owned(decoded) => Some(decoded),
+            std::borrow::Cow::Borrowed(_) => None,
+        };
+        let ticket = Ticket { state, route, caller, decoded, started: Instant::now() };
+        Admit::Accept { ticket, body_limit: route.max_body, timeout }
+    }
+
+    fn serve(&mut self, stream: u32, mut ticket: Ticket, head: &Head, body: &mut Body) -> Option<Reply> {
+        let path = ticket.decoded.take().unwrap_or_else(|| path_of(head.target()).to_vec());
+        let origin = Origin {
+            method: if head.method() == "POST" { "POST" } else { ticket.route.method },
+            resource: ticket.route.path.len(),
+            path,
+            address: self.connection.address(),
+            caller: ticket.caller,
+        };
+        let record =
+            Record { api: Arc::clone(self.api), route: ticket.route, origin, started: ticket.started };
+        if record.route.is_counted {
+            self.api.metrics.begin();
+        }
+        let call = Call { state: &ticket.state, connection: self.connection, stream, record: &record };
+        let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(&call, body)));
+        match outcome {
+            Ok(Outcome::Now(result)) => Some(record.finish(result)),
+            Ok(Outcome::Later(begin)) => begin(record).map(|(record, error)| record.finish(Err(error))),
+            Err(_) => Some(record.panicked()),
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Who calls, if he may (`server-api` §1.3, §5). `path` is percent-decoded.
+    fn authenticate(
+        &self,
+        state: &State,
+        auth: Auth,
+        path: &[u8],
+        method: &str,
+    ) -> Result<Option<Identity>, ApiError> {
+        let peer = self.connection.peer();
+        let caller = match peer {
+            Peer::Known(identity) => Some(identity),
+            _ => None,
+        };
+        if auth != Auth::Standard {
+            return Ok(caller.filter(|_| auth == Auth::Own));
+        }
+        let (error, cause) = match peer {
+            Peer::NoCertificate => {
+                (NO_CERTIFICATE, String::from_utf8_lossy(&NO_CERTIFICATE.message).into_owned())
+            }
+            Peer::SeveralCertificates => {
+                (SEVERAL_CERTIFICATES, String::from_utf8_lossy(&SEVERAL_CERTIFICATES.message).into_owned())
+            }
+            Peer::Known(identity) => match state.policies.decide(&identity, path) {
+                Decision::Allow => return Ok(caller),
+                Decision::UnknownIdentity => (NOT_ALLOWED, "access denied: identity not found".into()),
+                Decision::Rejected(index) => {
+                    let name = &state.policies.policies[index].name;
+                    (NOT_ALLOWED, format!("access denied: rejected by policy '{name}'"))
+                }
+            },
+        };
+        if self.api.log.is_on(DEBUG) {
+            let origin = Origin {
+                method: "",
+                resource: 0,
+                path: path.to_vec(),
+                address: self.connection.address(),
+                caller,
+            };
+            origin.log(&self.api.log, DEBUG, &cause, method);
+        }
+        Err(error)
+    }
+}
+
+fn wrong_method(method: &str, expected: &'static str) -> Reply {
+    let error =
+        ApiError::quoting(405, "received method '", method.as_bytes(), &format!("' expected '{expected}'"));
+    // The original sends `Accept` where `Allow` belongs; clients may rely on it.
+    Reply { extra: Some(("accept", expected.into())), ..error.reply() }
+}
+
+fn path_of(target: &[u8]) -> &[u8] {
+    target.split(|b| *b == b'?').next().unwrap_or(target)
+}
+
+/// Where a request comes from, for logs and handlers.
+pub(crate) struct Origin {
+    method: &'static str,
+    path: Vec<u8>,
+    /// Where in the path the resource begins.
+    resource: usize,
+    address: IpAddr,
+    caller: Option<Identity>,
+}
+
+impl Origin {
+    /// What follows the route in the path, percent-decoded.
+    fn resource(&self) -> &[u8] {
+        self.path.get(self.resource..).unwrap_or(&[])
+    }
+
+    /// The caller's identity; empty if he has none.
+    fn identity(&self) -> String {
+        self.caller.map_or(String::new(), |identity| identity.to_string())
+    }
+
+    fn log(&self, log: &Logger, level: i32, message: &str, method: &str) {
+        let identity = if self.caller.is_some() { self.identity() } else { "<unknown>".into() };
+        let path = String::from_utf8_lossy(&self.path);
+        let ip = self.address.to_string();
+        let attributes =
+            [("req.method", method), ("req.path", &*path), ("req.ip", &*ip), ("req.identity", &*identity)];
+        log.log(level, message, &attributes);
+    }
+}
+
+/// One request that was let in, until it is answered: whoever answers it records what came of it, once.
+pub(crate) struct Record {
+    api: Arc<Api>,
+    route: &'static Route,
+    origin: Origin,
+    started: Instant,
+}
+
+impl Record {
+    /// Counts and logs the outcome, and turns it into the reply.
+    fn finish(self, result: Result<Reply, ApiError>) -> Reply {
+        let time = self.started.elapsed();
+        let reply = result.unwrap_or_else(|error| error.reply());
+        if self.route.is_counted {
+            self.api.metrics.end(reply.status, time);
+        }
+        if reply.status == 200 {
+            self.audit(time);
+        }
+        reply
+    }
+
+    /// A line in the error log about this request.
+    fn log(&self, level: i32, message: &str) {
+        self.origin.log(&self.api.log, level, message, self.origin.method);
+    }
+
+    fn error(&self, message: &str) {
+        self.log(ERROR, message);
+    }
+
+    fn panicked(self) -> Reply {
+        self.log(INFO, "panic while serving the request");
+        self.finish(Err(INTERNAL))
+    }
+
+    fn audit(&self, time: Duration) {
+        let done = match self.route.action {
+            Action::CreateKey | Action::ImportKey => "created",
+            Action::DeleteKey => "deleted",
+            _ => return,
+        };
+        let name = String::from_utf8_lossy(self.origin.resource());
+        self.api.audit.write(&AuditEvent {
+            message: &format!("secret key '{name}' {done}"),
+            method: self.origin.method,
+            path: &String::from_utf8_lossy(&self.origin.path),
+            ip: &self.origin.address.to_string(),
+            identity: &self.origin.identity(),
+            status: 200,
+            time,
+        });
+    }
+}
+
+/// What a handler gets.
+struct Call<'c, 'r> {
+    state: &'r Arc<State>,
+    connection: &'c dyn Connection,
+    stream: u32,
+    record: &'r Record,
+}
+
+/// Begins a late answer. Whoever cannot begin gives the record back with the error.
+type Begin<'c> = Box<dyn FnOnce(Record) -> Option<(Record, ApiError)> + 'c>;
+
+/// What a handler gives.
+enum Outcome<'c> {
+    /// The answer.
+    Now(Result<Reply, ApiError>),
+    /// The answer comes from another thread.
+    Later(Begin<'c>),
+}
+
+impl<'c, 'r> Call<'c, 'r> {
+    fn resource(&self) -> &'r [u8] {
+        self.record.origin.resource()
+    }
+
+    /// Runs `work` on a thread that may block, and answers with what it returns.
+    fn later(&self, work: impl FnOnce(&Record) -> Result<Reply, ApiError> + Send + 'static) -> Outcome<'c> {
+        let (connection, stream) = (self.connection, self.stream);
+        Outcome::Later(Box::new(move |record| {
+            let responder = connection.responder(stream);
+            // The record comes back if the job cannot be handed over.
+            let place = Arc::new(std::sync::Mutex::new(Some((record, responder))));
+            let taken = Arc::clone(&place);
+            let job = move || {
+                let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((record, responder)) = taken {
+                    answer(record, responder, work);
+                }
+            };
+            drop(connection.submit(Box::new(job)).err()?);
+            let (record, responder) = place.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            // The stream is answered at once by the caller, so that nobody waits for this one.
+            responder.respond(internal_error());
+            Some((record, BUSY))
+        }))
+    }
+}
+
+/// Does the work of one late request, unless nobody waits for it any more.
+fn answer(
+    record: Record,
+    responder: Box<dyn Respond>,
+    work: impl FnOnce(&Record) -> Result<Reply, ApiError>,
+) {
+    if !responder.is_wanted() {
+        record.finish(Err(INTERNAL));
+        return;
+    }
+    let reply = match catch_unwind(AssertUnwindSafe(|| work(&record))) {
+        Ok(result) => record.finish(result),
+        Err(_) => record.panicked(),
+    };
+    responder.respond(reply);
+}
+
+fn dispatch<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
+    match call.record.route.action {
+        Action::Version => Outcome::Now(Ok(status::version())),
+        Action::Ready => status::ready(call),
+        Action::Status => status::status(call),
+        Action::Metrics => status::metrics(call),
+        Action::Routes => Outcome::Now(Ok(status::routes(call))),
+        Action::CreateKey => key::create(call),
+        Action::ImportKey => key::import(call, body),
+        Action::DescribeKey => key::describe(call),
+        Action::ListKeys => key::list(call),
+        Action::DeleteKey => key::delete(call),
+        Action::Encrypt => key::encrypt(call, body),
+        Action::Generate => key::generate(call, body),
+        Action::Decrypt => key::decrypt(call, body),
+        Action::Hmac => key::hmac(call, body),
+        Action::DescribePolicy => Outcome::Now(policy::describe(call)),
+        Action::ReadPolicy => Outcome::Now(policy::read(call)),
+        Action::ListPolicies => Outcome::Now(policy::list(call)),
+        Action::DescribeIdentity => Outcome::Now(identity::describe(call)),
+        Action::ListIdentities => Outcome::Now(identity::list(call)),
+        Action::DescribeSelf => Outcome::Now(identity::describe_self(call)),
+    }
 }

@@ -2,35 +2,22 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::{Failure, ServerArgs};
 use crate::{
     api::{Api, State},
-    config::{self, Config, KeyStoreConfig, Overrides, SealConfig},
-    keyring::{Keyring, KeyVersion},
+    config::{self, Config, KeyStoreConfig, Overrides},
+    keyring::{KeyVersion, Keyring},
     keystore::{KeyStore, StoreError, fs::FsStore, mem::MemStore},
     net::{Limits, Server},
     sys::{self, signals::Signal},
     tls,
 };
-
-/// What the command line says.
-#[derive(Debug, Default, Clone)]
-pub struct ServerArgs {
-    /// `--config FILE`
-    pub config: Option<String>,
-    /// `--addr`, `--auth`, `--key`, `--cert`
-    pub overrides: Overrides,
-    /// `--mlock`: lock all memory or do not start.
-    pub mlock: bool,
-    /// `--dev`: keys in memory, a fresh certificate and API key.
-    pub dev: bool,
-    /// `-q`: no banner.
-    pub quiet: bool,
-}
 
 /// How often the key store is asked whether it is there (`server-api` §6.3).
 const CHECK_STORE_EVERY: Duration = Duration::from_secs(10);
@@ -41,8 +28,28 @@ const RELOAD_TLS_EVERY: Duration = Duration::from_secs(15 * 60);
 /// Below this limit of locked memory the server would run out of it while it starts.
 const ENOUGH_LOCKED: u64 = 128 << 20;
 
-/// Runs the server until it is told to stop. An error is what goes after `Error: `.
-pub fn run(args: &ServerArgs) -> Result<(), String> {
+/// Runs the server until it is told to stop, or only looks at everything (`--check`).
+pub fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
+    let done = if args.check.is_some() { check(args) } else { serve(args) };
+    done.map(|()| ExitCode::SUCCESS).map_err(Failure::new)
+}
+
+/// Looks at the configuration and the files that it names, and with `--check=connect` also opens the key store.
+fn check(args: &ServerArgs) -> Result<(), String> {
+    let file = config_file(args)?;
+    let (config, loaded) = read_config(args, &file)?;
+    let warnings = config.warnings.len() + loaded.warnings.len();
+    if args.strict && warnings > 0 {
+        return Err(format!("{}: {warnings} warnings, which --strict takes for errors", file.display()));
+    }
+    if args.check.as_deref() == Some("connect") {
+        open_store(&config.keystore)?;
+    }
+    say(&format!("{}: ok\n", file.display()));
+    Ok(())
+}
+
+fn serve(args: &ServerArgs) -> Result<(), String> {
     if args.dev && args.config.is_some() {
         return Err("--config cannot be used with --dev. See 'kes server --help'".into());
     }
@@ -53,12 +60,13 @@ pub fn run(args: &ServerArgs) -> Result<(), String> {
     let limits = Limits::for_machine(sys::memory::raise_descriptor_limit());
 
     let setup = if args.dev { Setup::development(args)? } else { Setup::read(args)? };
-    let listener = Server::bind(setup.address).map_err(|error| format!("listen tcp {}: bind: {error}", setup.address))?;
+    let listener = Server::bind(setup.address)
+        .map_err(|error| format!("listen tcp {}: bind: {error}", setup.address))?;
     setup.create_predefined_keys()?;
     let api = Arc::new(Api::new(setup.state(), setup.log));
     let server = Server::start(listener, Arc::clone(&setup.tls), Arc::clone(&api), limits)
         .map_err(|error| format!("failed to start the server's threads: {error}"))?;
-    let mut running = Running { args: args.clone(), server, api, setup, locked, limits };
+    let running = Running { args: args.clone(), server, api, setup, locked, limits };
     running.announce("=> Server is up and running...");
     running.serve();
     Ok(())
@@ -89,7 +97,6 @@ fn lock_memory(demanded: bool) -> Result<bool, String> {
 struct Setup {
     address: SocketAddr,
     config: Config,
-    config_file: Option<PathBuf>,
     tls: Arc<rustls::ServerConfig>,
     keyring: Arc<Keyring>,
     log: config::LogConfig,
@@ -104,25 +111,13 @@ impl Setup {
     /// Reads the configuration and opens what it names. Nothing is created but the key directory and its seal file.
     fn read(args: &ServerArgs) -> Result<Self, String> {
         let file = config_file(args)?;
-        let config = config::load(&file, &args.overrides, &|name| std::env::var(name).ok())
-            .map_err(|errors| errors.join("\nError: "))?;
-        for warning in &config.warnings {
-            eprintln!("Warning: {warning}");
-        }
-        if config.tls.auth_weakened {
-            eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
-        }
-        let loaded = tls::server::load(&config.tls, config.api.iter().any(|api| api.skip_auth))?;
-        for warning in &loaded.warnings {
-            eprintln!("Warning: {warning}");
-        }
+        let (config, loaded) = read_config(args, &file)?;
         let (store, store_notices) = open_store(&config.keystore)?;
-        Ok(Self::with(config, Some(file), loaded.config, store, store_notices, None))
+        Ok(Self::with(config, loaded.config, store, store_notices, None))
     }
 
     fn with(
         config: Config,
-        config_file: Option<PathBuf>,
         tls: Arc<rustls::ServerConfig>,
         store: Arc<dyn KeyStore>,
         store_notices: Vec<String>,
@@ -133,7 +128,6 @@ impl Setup {
             address: config.address,
             log: config.log,
             config,
-            config_file,
             tls,
             keyring,
             made: Instant::now(),
@@ -145,17 +139,18 @@ impl Setup {
     /// Keys in memory, a fresh certificate and a fresh admin (`server-api` §8.8).
     fn development(args: &ServerArgs) -> Result<Self, String> {
         let api_key = tls::identity::ApiKey::generate()?;
-        let config = Config::development(args.overrides.addr.as_deref(), api_key.identity())?;
+        let config = Config::development(args.addr.as_deref(), api_key.identity())?;
         let addresses: Vec<IpAddr> = reachable(config.address).iter().map(SocketAddr::ip).collect();
-        let loaded = tls::server::development(&addresses)?;
+        let loaded = tls::development(&addresses)?;
         let store = Arc::new(MemStore::new());
-        Ok(Self::with(config, None, loaded.config, store, Vec::new(), Some(api_key)))
+        Ok(Self::with(config, loaded.config, store, Vec::new(), Some(api_key)))
     }
 
     /// Makes the keys of the `keys:` section that do not exist yet (`server-api` §6.5).
     fn create_predefined_keys(&self) -> Result<(), String> {
         for name in &self.config.keys {
-            let key = KeyVersion::generate(&self.config.policies.admin);
+            let key = KeyVersion::generate(&self.config.policies.admin)
+                .ok_or("no random bytes to make keys from")?;
             match self.keyring.create(name, &key) {
                 Ok(()) | Err(StoreError::KeyExists) => {}
                 Err(error) => return Err(format!("failed to create key '{name}': {error}")),
@@ -181,19 +176,52 @@ impl Setup {
     }
 }
 
+/// Reads the configuration and the TLS files, and prints what is odd about them.
+fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loaded), String> {
+    let overrides = Overrides {
+        addr: args.addr.clone(),
+        auth: args.auth.clone(),
+        key: args.key.clone(),
+        cert: args.cert.clone(),
+    };
+    let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
+        .map_err(|errors| errors.join("\nError: "))?;
+    if config.tls.auth_weakened {
+        eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
+    }
+    let skip_auth = config.api.iter().any(|api| api.skip_auth);
+    let loaded = tls::load(&config.tls, skip_auth).map_err(|error| {
+        let hints = [&config.tls.key, &config.tls.cert].into_iter().filter_map(|path| beside(path, file));
+        hints.fold(error, |error, hint| format!("{error} ({hint})"))
+    })?;
+    for warning in config.warnings.iter().chain(&loaded.warnings) {
+        eprintln!("Warning: {warning}");
+    }
+    Ok((config, loaded))
+}
+
+/// Relative paths begin at the working directory, which is easily mistaken for the configuration's own.
+fn beside(missing: &Path, config: &Path) -> Option<String> {
+    let beside = config.parent()?.join(missing.file_name()?);
+    let is_elsewhere = !missing.exists() && beside.exists();
+    is_elsewhere.then(|| format!("it exists beside the configuration: {}", beside.display()))
+}
+
 /// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.
 fn config_file(args: &ServerArgs) -> Result<PathBuf, String> {
     if let Some(file) = &args.config {
-        return Ok(file.into());
+        return Ok(file.clone());
     }
     if let Some(file) = std::env::var_os("KES_CONFIG").filter(|file| !file.is_empty()) {
         return Ok(file.into());
     }
-    ["config.yml", "/etc/kes/config.yml"].iter().map(PathBuf::from).find(|file| file.exists()).ok_or_else(|| {
-        "no configuration: --config is not given, KES_CONFIG is not set, and neither ./config.yml nor \
+    ["config.yml", "/etc/kes/config.yml"].iter().map(PathBuf::from).find(|file| file.exists()).ok_or_else(
+        || {
+            "no configuration: --config is not given, KES_CONFIG is not set, and neither ./config.yml nor \
          /etc/kes/config.yml exists"
-            .into()
-    })
+                .into()
+        },
+    )
 }
 
 fn open_store(config: &KeyStoreConfig) -> Result<(Arc<dyn KeyStore>, Vec<String>), String> {
@@ -201,7 +229,7 @@ fn open_store(config: &KeyStoreConfig) -> Result<(Arc<dyn KeyStore>, Vec<String>
         KeyStoreConfig::Memory => Ok((Arc::new(MemStore::new()), Vec::new())),
         KeyStoreConfig::Fs { shown, path, seal } => {
             let store = FsStore::open(path, shown, seal)?;
-            let notices = store.notices();
+            let notices = store.notices().to_vec();
             Ok((Arc::new(store), notices))
         }
     }
@@ -263,7 +291,7 @@ impl Running {
             return;
         }
         let skip_auth = self.setup.config.api.iter().any(|api| api.skip_auth);
-        match tls::server::load(&self.setup.config.tls, skip_auth) {
+        match tls::load(&self.setup.config.tls, skip_auth) {
             Ok(loaded) => {
                 self.server.set_tls(Arc::clone(&loaded.config));
                 self.setup.tls = loaded.config;
@@ -329,7 +357,10 @@ fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
     }
     let all = sys::network::interface_addresses();
     let has_v4 = all.iter().any(IpAddr::is_ipv4);
-    all.into_iter().filter(|ip| ip.is_ipv4() == has_v4).map(|ip| SocketAddr::new(ip, address.port())).collect()
+    all.into_iter()
+        .filter(|ip| ip.is_ipv4() == has_v4)
+        .map(|ip| SocketAddr::new(ip, address.port()))
+        .collect()
 }
 
 /// Prints to stdout; a stdout that is closed does not matter to the server.

@@ -57,7 +57,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["127.0.0.1", "17451", "", "::1", "::1:7373", "127.0.0.1:99999", "127.0.0.1:", "127.0.0.1:no-such-service"] {
+        for text in [
+            "127.0.0.1",
+            "17451",
+            "",
+            "::1",
+            "::1:7373",
+            "127.0.0.1:99999",
+            "127.0.0.1:",
+            "127.0.0.1:no-such-service",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse("17451").unwrap_err().contains("missing port"));

@@ -35,7 +35,8 @@ pub fn read(reader: &mut Reader<'_>, node: Option<&Node>, base: &Path) -> Option
             return None;
         }
     };
-    let mut stores: Vec<(usize, &str)> = section.get("fs").map(|node| (node.line, "fs")).into_iter().collect();
+    let mut stores: Vec<(usize, &str)> =
+        section.get("fs").map(|node| (node.line, "fs")).into_iter().collect();
     for (outer, inner) in NOT_BUILT {
         if is_given(reader, &section, outer, inner) {
             stores.push((section.has(outer).unwrap_or(section.line), outer));
@@ -105,7 +106,8 @@ fn read_seal(reader: &mut Reader<'_>, node: &Node) -> Option<Seal> {
             "off" => Some(Seal::Off),
             "on" => Some(Seal::On(None)),
             _ => {
-                reader.error(text.line, "keystore.fs.seal must be 'off' or a mapping with 'file' and 'unlock'");
+                reader
+                    .error(text.line, "keystore.fs.seal must be 'off' or a mapping with 'file' and 'unlock'");
                 None
             }
         };

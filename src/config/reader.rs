@@ -132,7 +132,8 @@ impl<'a> Reader<'a> {
     /// A scalar in which `${NAME}` and `${NAME:-default}` are replaced, if they are the whole of it.
     pub fn text(&mut self, node: &Node, path: &str) -> Option<Text> {
         let text = self.literal(node, path)?;
-        let Some(reference) = text.text.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+        let Some(reference) = text.text.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+        else {
             return Some(text);
         };
         let (name, default) = match reference.split_once(":-") {

@@ -19,8 +19,7 @@ use crate::{
     text::duration::parse_duration,
 };
 
-const FIELDS: [&str; 9] =
-    ["version", "address", "admin", "tls", "policy", "cache", "api", "log", "keys"];
+const FIELDS: [&str; 9] = ["version", "address", "admin", "tls", "policy", "cache", "api", "log", "keys"];
 
 /// Fields of older releases that the original ignores today, which is dangerous, and what replaced them (`config` §10).
 const OLD_FIELDS: [(&str, &str); 2] = [
@@ -153,7 +152,10 @@ fn read_admin(
     let line = section.as_ref().map_or(0, |(line, _)| *line);
     let identity = section.and_then(|(_, section)| reader.field(&section?, "identity"));
     let Some(identity) = identity else {
-        reader.error(line, "no admin identity: 'admin.identity' is missing or empty (use 'disabled' for no admin)");
+        reader.error(
+            line,
+            "no admin identity: 'admin.identity' is missing or empty (use 'disabled' for no admin)",
+        );
         return None;
     };
     let admin = read_identity(reader, &identity)?;
@@ -165,7 +167,8 @@ fn read_admin(
 fn read_identity(reader: &mut Reader<'_>, text: &Text) -> Option<String> {
     let trimmed = text.text.trim();
     if trimmed.starts_with(crate::tls::identity::API_KEY_PREFIX) {
-        reader.error(text.line, "this is an API key, which is a secret; use its identity ('kes identity of')");
+        reader
+            .error(text.line, "this is an API key, which is a secret; use its identity ('kes identity of')");
         return None;
     }
     if let Some(identity) = Identity::parse(trimmed) {
@@ -188,8 +191,9 @@ fn read_tls(
     const FIELDS: [&str; 6] = ["key", "cert", "password", "auth", "ca", "proxy"];
     let line = file.has("tls").unwrap_or(0);
     let section = file.get("tls").and_then(|node| reader.section(node, "tls", &FIELDS));
-    let field = |reader: &mut Reader<'_>, name| section.as_ref().and_then(|tls| reader.field(tls, name));
-    let mut path = |reader: &mut Reader<'_>, name: &str, flag: &Option<String>, what: &str| {
+    let field =
+        |reader: &mut Reader<'_>, name: &str| section.as_ref().and_then(|tls| reader.field(tls, name));
+    let path = |reader: &mut Reader<'_>, name: &str, flag: &Option<String>, what: &str| {
         let written = field(reader, name).map(|text| text.text);
         let path = flag.clone().filter(|flag| !flag.is_empty()).or(written);
         if path.is_none() {
@@ -246,7 +250,8 @@ fn read_proxy(
         return Default::default();
     };
     let header = proxy.get("header").and_then(|node| reader.section(node, "tls.proxy.header", &["cert"]));
-    let header = header.and_then(|header| reader.field(&header, "cert")).map_or(String::new(), |text| text.text);
+    let header =
+        header.and_then(|header| reader.field(&header, "cert")).map_or(String::new(), |text| text.text);
     let mut proxies = Vec::new();
     for text in reader.texts(&proxy, "identities").into_iter().filter(|text| !text.text.trim().is_empty()) {
         let Some(identity) = read_identity(reader, &text) else { continue };
@@ -353,7 +358,8 @@ fn check_pattern(reader: &mut Reader<'_>, pattern: &Text) {
     if !text.is_empty() && text != "*" && !text.starts_with('/') {
         reader.warn(pattern.line, format!("pattern '{text}' does not start with '/' and never matches"));
     } else if stem.contains(['*', '?', '[', ']', '\\']) {
-        let message = format!("pattern '{text}': only a '*' at the end is special, all else is taken literally");
+        let message =
+            format!("pattern '{text}': only a '*' at the end is special, all else is taken literally");
         reader.warn(pattern.line, message);
     }
 }
@@ -379,12 +385,7 @@ fn read_cache(reader: &mut Reader<'_>, file: &Section<'_>) -> CacheExpiry {
     expiry
 }
 
-fn read_duration(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    name: &str,
-    what: &str,
-) -> Option<Duration> {
+fn read_duration(reader: &mut Reader<'_>, section: &Section<'_>, name: &str, what: &str) -> Option<Duration> {
     let node = section.get(name)?;
     let text = reader.text(node, &section.name(name))?;
     match parse_duration(&text.text) {
@@ -418,10 +419,8 @@ fn read_api(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<ApiConfig> {
         let Some(entry) = reader.section(node, &name, &["skip_auth", "timeout"]) else { continue };
         let skip_auth = read_bool(reader, &entry, "skip_auth").unwrap_or(false);
         if skip_auth && !MAY_SKIP_AUTH.contains(&&*path) {
-            let message = format!(
-                "'skip_auth' is not allowed for '{path}', only for {}",
-                MAY_SKIP_AUTH.join(", ")
-            );
+            let message =
+                format!("'skip_auth' is not allowed for '{path}', only for {}", MAY_SKIP_AUTH.join(", "));
             reader.error(key.line, message);
         }
         let timeout = read_duration(reader, &entry, "timeout", &format!("timeout for API '{path}'"));
@@ -448,7 +447,8 @@ fn read_bool(reader: &mut Reader<'_>, section: &Section<'_>, name: &str) -> Opti
 
 fn read_log(reader: &mut Reader<'_>, file: &Section<'_>) -> LogConfig {
     let mut log = LogConfig { error: 0, audit: 0 };
-    let Some(section) = file.get("log").and_then(|node| reader.section(node, "log", &["error", "audit"])) else {
+    let Some(section) = file.get("log").and_then(|node| reader.section(node, "log", &["error", "audit"]))
+    else {
         return log;
     };
     for (name, level) in [("error", &mut log.error), ("audit", &mut log.audit)] {
@@ -507,7 +507,8 @@ fn read_keys(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<KeyName> {
                 reader.error(item.line, message);
             }
             Some(name) if keys.contains(&name) => {
-                reader.error(item.line, format!("invalid key config: key '{name}' is defined multiple times"));
+                reader
+                    .error(item.line, format!("invalid key config: key '{name}' is defined multiple times"));
             }
             Some(name) => keys.push(name),
         }

@@ -189,7 +189,9 @@ mod tests {
         let cache = cache(0, 0, 0);
         let told = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&told);
-        assert!(cache.wait_for(&name("a"), Box::new(move |result| tell.store(result.is_ok(), Ordering::Relaxed))));
+        assert!(
+            cache.wait_for(&name("a"), Box::new(move |result| tell.store(result.is_ok(), Ordering::Relaxed)))
+        );
         cache.remove(&name("a"));
         cache.finish(&name("a"), &Ok(Arc::new(KeyVersion::generate("me").unwrap())));
         assert!(told.load(Ordering::Relaxed), "who waited since before the deletion gets the key");

@@ -270,7 +270,8 @@ mod tests {
             let stored = encode(&key).unwrap();
             let read = decode(&stored).unwrap();
             prop_assert_eq!(read.secret.expose(), &secret);
-            prop_assert_eq!(read.hmac.unwrap().expose(), &hmac);
+            let read_hmac = read.hmac.unwrap();
+            prop_assert_eq!(read_hmac.expose(), &hmac);
             prop_assert_eq!((read.algorithm, read.created_at, read.created_by), (key.algorithm, key.created_at, key.created_by));
         }
 

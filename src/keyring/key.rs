@@ -107,7 +107,12 @@ impl KeyVersion {
 
     /// Encrypts with a given iv and nonce. They must never be used twice: this is for [`KeyVersion::encrypt`] and for
     /// test vectors.
-    pub fn encrypt_with(&self, random: &[u8; IV + NONCE], plaintext: &[u8], context: &[u8]) -> Option<Vec<u8>> {
+    pub fn encrypt_with(
+        &self,
+        random: &[u8; IV + NONCE],
+        plaintext: &[u8],
+        context: &[u8],
+    ) -> Option<Vec<u8>> {
         let mut ciphertext = Vec::with_capacity(plaintext.len() + OVERHEAD);
         ciphertext.extend_from_slice(plaintext);
         let (iv, nonce) = split_random(random);
@@ -134,7 +139,8 @@ impl KeyVersion {
     fn decrypt_native(&self, ciphertext: &[u8], context: &[u8]) -> Result<SecretBytes, NotAuthentic> {
         let (sealed, random) = ciphertext.split_last_chunk().ok_or(NotAuthentic)?;
         let (iv, nonce) = split_random(random);
-        aead::open(self.algorithm.cipher(), self.secret.expose(), iv, nonce, context, sealed).ok_or(NotAuthentic)
+        aead::open(self.algorithm.cipher(), self.secret.expose(), iv, nonce, context, sealed)
+            .ok_or(NotAuthentic)
     }
 
     /// A fresh data key and its ciphertext, from one call for random bytes. `None` if the system has none.
@@ -222,7 +228,7 @@ mod tests {
             let key = key(Algorithm::Aes256);
             let mut ciphertext = key.encrypt(&plaintext, b"").unwrap();
             let place = place.index(ciphertext.len());
-            ciphertext[place] ^= 1 << bit;
+            ciphertext[place] ^= 1u8 << bit;
             prop_assert!(key.decrypt(&ciphertext, b"").is_err());
         }
 

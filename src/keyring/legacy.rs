@@ -20,7 +20,8 @@ fn from_array(ciphertext: &[u8]) -> Option<Vec<u8>> {
     let algorithm = take_text(&mut rest)?;
     take_text(&mut rest)?;
     let (iv, nonce, sealed) = (take_binary(&mut rest)?, take_binary(&mut rest)?, take_binary(&mut rest)?);
-    let is_known = matches!(algorithm, b"AES256" | b"AES256-GCM_SHA256" | b"ChaCha20" | b"XCHACHA20-POLY1305");
+    let is_known =
+        matches!(algorithm, b"AES256" | b"AES256-GCM_SHA256" | b"ChaCha20" | b"XCHACHA20-POLY1305");
     (rest.is_empty() && is_known).then_some(())?;
     join(sealed, iv, nonce)
 }

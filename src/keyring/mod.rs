@@ -39,6 +39,8 @@ pub enum KeyringError {
     Store(StoreError),
     /// The stored value is no key; the text says why, for the log.
     Unreadable(String),
+    /// The fetch was given up before the store was asked.
+    Abandoned,
 }
 
 impl std::fmt::Display for KeyringError {
@@ -46,6 +48,7 @@ impl std::fmt::Display for KeyringError {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::Unreadable(cause) => f.write_str(cause),
+            Self::Abandoned => f.write_str("the fetch of the key was given up"),
         }
     }
 }
@@ -92,13 +95,13 @@ impl Keyring {
 
     /// Gives up a fetch that [`Keyring::wait_for`] asked for: everyone who waits gets an error.
     pub fn abandon(&self, name: &KeyName) {
-        let cause = "the fetch of the key was abandoned".to_owned();
-        self.cache.finish(name, &Err(KeyringError::Store(StoreError::Failed(cause))));
+        self.cache.finish(name, &Err(KeyringError::Abandoned));
     }
 
     /// Stores a new key durably. Blocks. The cache is not touched (`server-api` §6.1).
     pub fn create(&self, name: &KeyName, key: &KeyVersion) -> Result<(), StoreError> {
-        let value = codec::encode(key).ok_or_else(|| StoreError::Failed("a key without HMAC secret".into()))?;
+        let value =
+            codec::encode(key).ok_or_else(|| StoreError::Failed("a key without HMAC secret".into()))?;
         self.store.create(name, &value)
     }
 

@@ -48,7 +48,8 @@ impl Queue {
     fn work(&self) {
         loop {
             let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut jobs = self.more.wait_while(jobs, |jobs| jobs.is_empty()).unwrap_or_else(PoisonError::into_inner);
+            let mut jobs =
+                self.more.wait_while(jobs, |jobs| jobs.is_empty()).unwrap_or_else(PoisonError::into_inner);
             let job = jobs.pop_front();
             drop(jobs);
             if let Some(job) = job {

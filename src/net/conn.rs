@@ -258,7 +258,9 @@ impl Conn {
         let received = match (&self.socket).read(&mut scratch.received) {
             Ok(0) => return self.end_of_input(inner),
             Ok(n) => n,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return;
+            }
             Err(_) => return self.close(inner),
         };
         if inner.stage != Stage::Open {
@@ -311,7 +313,14 @@ impl Conn {
     }
 
     /// Feeds the protocol with all that is decrypted.
-    fn feed(&self, inner: &mut Inner, now: Millis, mut flow: Flow, plain: &mut [u8], out: &mut Vec<u8>) -> Flow {
+    fn feed(
+        &self,
+        inner: &mut Inner,
+        now: Millis,
+        mut flow: Flow,
+        plain: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Flow {
         let Some(tls) = &mut inner.tls else { return Flow::Close };
         let mut session = Session::new(&self.hub.api, self);
         loop {
@@ -584,5 +593,7 @@ impl Drop for Responder {
 
 /// Whether the first bytes are a plain HTTP request instead of a TLS record.
 fn is_plain_http(bytes: &[u8]) -> bool {
-    [&b"GET /"[..], b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET"].iter().any(|start| bytes.starts_with(start))
+    [&b"GET /"[..], b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"DELET"]
+        .iter()
+        .any(|start| bytes.starts_with(start))
 }

@@ -55,7 +55,8 @@ impl Limits {
     pub fn for_machine(descriptors: u64) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         // Some descriptors are for files, the listener and the epoll instances.
-        let connections = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).clamp(64, 20_000);
+        let connections =
+            usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).clamp(64, 20_000);
         Self {
             workers: cores.clamp(2, 64),
             blocking_threads: 16,
@@ -162,9 +163,8 @@ impl Server {
             stopping: AtomicBool::new(false),
             started: Instant::now(),
         });
-        let workers = (0..limits.workers)
-            .map(|_| worker::start(Arc::clone(&hub)))
-            .collect::<io::Result<Vec<_>>>()?;
+        let workers =
+            (0..limits.workers).map(|_| worker::start(Arc::clone(&hub))).collect::<io::Result<Vec<_>>>()?;
         let stop_listening = Arc::new(Waker::new()?);
         let listener = listen::start(
             listener,

@@ -111,7 +111,8 @@ impl Worker {
     /// Ends what has taken too long; when there is little room left, also connections that do nothing.
     fn expire(&self, now: u64) {
         let crowded = self.hub.is_crowded();
-        let due: Vec<_> = self.table().iter().filter(|conn| crowded || conn.deadline() <= now).cloned().collect();
+        let due: Vec<_> =
+            self.table().iter().filter(|conn| crowded || conn.deadline() <= now).cloned().collect();
         for conn in due {
             guard(&conn, |conn| if conn.deadline() <= now { conn.expire() } else { conn.make_room(now) });
         }

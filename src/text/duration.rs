@@ -107,8 +107,18 @@ mod tests {
     fn durations_are_read_as_go_reads_them() {
         let seconds = |text| parse_duration(text).unwrap().1.as_secs_f64();
         for (text, expected) in [
-            ("5m0s", 300.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("500ms", 0.5), ("10us", 1e-5), ("10µs", 1e-5),
-            ("1d", 86400.0), ("0", 0.0), ("0s", 0.0), ("+5s", 5.0), (".5s", 0.5), ("5.s", 5.0),
+            ("5m0s", 300.0),
+            ("1h30m", 5400.0),
+            ("1.5h", 5400.0),
+            ("500ms", 0.5),
+            ("10us", 1e-5),
+            ("10µs", 1e-5),
+            ("1d", 86400.0),
+            ("0", 0.0),
+            ("0s", 0.0),
+            ("+5s", 5.0),
+            (".5s", 0.5),
+            ("5.s", 5.0),
         ] {
             assert!((seconds(text) - expected).abs() < 1e-12, "{text}");
         }
@@ -123,8 +133,14 @@ mod tests {
     fn durations_are_printed_as_go_prints_them() {
         let print = |nanos| format_duration(Duration::from_nanos(nanos));
         for (nanos, text) in [
-            (0, "0s"), (1, "1ns"), (710_815, "710.815µs"), (1_500_000, "1.5ms"), (1_500_000_000, "1.5s"),
-            (300_000_000_000, "5m0s"), (5_400_000_000_000, "1h30m0s"), (3_600_000_000_000, "1h0m0s"),
+            (0, "0s"),
+            (1, "1ns"),
+            (710_815, "710.815µs"),
+            (1_500_000, "1.5ms"),
+            (1_500_000_000, "1.5s"),
+            (300_000_000_000, "5m0s"),
+            (5_400_000_000_000, "1h30m0s"),
+            (3_600_000_000_000, "1h0m0s"),
         ] {
             assert_eq!(print(nanos), text);
         }

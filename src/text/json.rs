@@ -225,18 +225,31 @@ mod tests {
 
     #[test]
     fn special_characters_are_escaped() {
-        assert_eq!(string(b"a<b>&'\"\\\n\r\t\x08\x0c\x01\x7f"), "\"a\\u003cb\\u003e\\u0026'\\\"\\\\\\n\\r\\t\\b\\f\\u0001\x7f\"");
+        assert_eq!(
+            string(b"a<b>&'\"\\\n\r\t\x08\x0c\x01\x7f"),
+            "\"a\\u003cb\\u003e\\u0026'\\\"\\\\\\n\\r\\t\\b\\f\\u0001\x7f\""
+        );
         assert_eq!(string("é\u{2028}☰".as_bytes()), "\"é\\u2028☰\"");
         assert_eq!(string(b"\xff\xfe"), "\"\\ufffd\\ufffd\"");
     }
 
-
     #[test]
     fn objects_are_read_as_go_reads_them() {
         let read = |text: &'static str| read_object(text.as_bytes(), ["key", "other"], Rest::Ignored);
-        let first = |text| read(text).unwrap().map(|member| member.bytes().map(|bytes| bytes.to_vec())).into_iter().next().unwrap();
+        let first = |text| {
+            read(text)
+                .unwrap()
+                .map(|member| member.bytes().map(|bytes| bytes.to_vec()))
+                .into_iter()
+                .next()
+                .unwrap()
+        };
         assert_eq!(first("{\"KEY\":\"SGVsbG8=\"} trailing"), Some(b"Hello".to_vec()));
-        assert_eq!(first("{\"key\":\"AAAA\",\"Key\":\"SGVsbG8=\"}"), Some(b"Hello".to_vec()), "the last counts");
+        assert_eq!(
+            first("{\"key\":\"AAAA\",\"Key\":\"SGVsbG8=\"}"),
+            Some(b"Hello".to_vec()),
+            "the last counts"
+        );
         assert_eq!(first("{\"key\":\"SGVs\\nbG8=\"}"), Some(b"Hello".to_vec()));
         assert_eq!(first("{\"key\":[1,2,255]}"), Some(vec![1, 2, 255]));
         assert_eq!(first("{\"x\":{\"key\":[{}]}}"), Some(vec![]), "unknown members are skipped");

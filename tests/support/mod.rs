@@ -109,8 +109,12 @@ impl Server {
     pub fn start_in(dir: Dir, app: String, more: &[&str]) -> Self {
         let mut args = vec!["server", "--config", "config.yml"];
         args.extend(more);
-        let mut child =
-            dir.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = dir
+            .command(&args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let errors = collect(child.stderr.take().unwrap());
         let output = collect(child.stdout.take().unwrap());
         let mut server = Self { dir, address: ([127, 0, 0, 1], 0).into(), app, child, errors, output };
@@ -149,7 +153,8 @@ impl Server {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
     }
 

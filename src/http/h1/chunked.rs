@@ -142,9 +142,20 @@ mod tests {
     #[test]
     fn what_is_not_the_chunked_coding_is_refused() {
         for bytes in [
-            &b"\r\n0\r\n\r\n"[..], b"g\r\n", b"+5\r\nHello\r\n0\r\n\r\n", b"0x5\r\nHello", b"5\nHello\r\n0\r\n\r\n", b"5 \r\nHello",
-            b"5\r\nHello0\r\n\r\n", b"5\r\nHelloX\r\n", b"5\r\nHello\n0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n",
-            b"100000000\r\n", b"0000000001\r\nx\r\n0\r\n\r\n", b"1;\x01\r\nx", b"-1\r\n",
+            &b"\r\n0\r\n\r\n"[..],
+            b"g\r\n",
+            b"+5\r\nHello\r\n0\r\n\r\n",
+            b"0x5\r\nHello",
+            b"5\nHello\r\n0\r\n\r\n",
+            b"5 \r\nHello",
+            b"5\r\nHello0\r\n\r\n",
+            b"5\r\nHelloX\r\n",
+            b"5\r\nHello\n0\r\n\r\n",
+            b"0\r\nTrailer: x\r\n\r\n",
+            b"100000000\r\n",
+            b"0000000001\r\nx\r\n0\r\n\r\n",
+            b"1;\x01\r\nx",
+            b"-1\r\n",
         ] {
             assert_eq!(read(bytes, 0), None, "{}", bytes.escape_ascii());
         }

@@ -434,7 +434,14 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
         self.flow()
     }
 
-    fn complete(&mut self, now: Millis, stream: u32, reply: Reply, out: &mut Vec<u8>, service: &mut S) -> Flow {
+    fn complete(
+        &mut self,
+        now: Millis,
+        stream: u32,
+        reply: Reply,
+        out: &mut Vec<u8>,
+        service: &mut S,
+    ) -> Flow {
         let State::Pending { left } = self.state else { return self.flow() };
         if stream != self.stream {
             return self.flow();

@@ -95,17 +95,18 @@ pub fn parse(input: &[u8], head: &mut Head) -> Result<Facts, Refusal> {
     facts(head, minor == 0)
 }
 
-/// httparse knows 1.0 and 1.1 only; another minor version is taken as 1.1, and another major one is 505
-/// (RFC 9110 §15.6.6).
+/// httparse knows 1.0 and 1.1 only; another version is 505 (RFC 9110 §15.6.6).
 fn version(input: &[u8]) -> Refusal {
     let line = input.split(|b| *b == b'\r').next().unwrap_or(&[]);
-    match line.rsplit(|b| *b == b' ').next() {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    match words[..] {
+        [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             Refusal { status: 505, detail: "" }
         }
-        _ => bad("malformed HTTP version"),
+        [_, _, _] => bad("malformed HTTP version"),
+        _ => bad(""),
     }
 }
 
