@@ -20,7 +20,7 @@ impl Pattern {
         match self.0.as_bytes() {
             [] => false,
             [prefix @ .., b'*'] => path.starts_with(prefix),
-            literal => path == literal,
+            exact => path == exact,
         }
     }
 
@@ -44,7 +44,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether the policy allows the percent-decoded `path`: deny wins, and what is not allowed is denied.
+    /// Whether the percent-decoded `path` is allowed and not denied.
     pub fn allows(&self, path: &[u8]) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(path));
         !any(&self.deny) && any(&self.allow)
@@ -74,27 +74,29 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Indexes policies that the configuration has checked (no identity twice, none equal to the admin).
+    /// Indexes policies that the configuration has checked (no identity twice, none equal to the admin). Names that are
+    /// no identities of certificates are kept for listings and decide nothing.
     pub fn new(admin: String, mut policies: Vec<Policy>) -> Self {
         policies.sort_by(|a, b| a.name.cmp(&b.name));
         let by_identity = policies
             .iter()
             .enumerate()
-            .flat_map(|(index, policy)| policy.identities.iter().map(move |identity| (identity, index)))
-            .filter_map(|(identity, index)| Some((Identity::parse(identity)?, index)))
+            .flat_map(|(index, policy)| {
+                policy.identities.iter().filter_map(move |text| Some((Identity::parse(text)?, index)))
+            })
             .collect();
         Self { admin_identity: Identity::parse(&admin), admin, policies, by_identity }
     }
 
-    /// Whether `identity` may call the percent-decoded `path`.
+    /// Whether `identity` may call the percent-decoded `path`. Deny wins over allow; nothing matched is a refusal.
     pub fn decide(&self, identity: &Identity, path: &[u8]) -> Decision {
         if self.is_admin(identity) {
             return Decision::Allow;
         }
-        match self.by_identity.get(identity) {
-            None => Decision::UnknownIdentity,
-            Some(index) if self.policies[*index].allows(path) => Decision::Allow,
-            Some(index) => Decision::Rejected(*index),
+        let Some(&index) = self.by_identity.get(identity) else { return Decision::UnknownIdentity };
+        match self.policies.get(index) {
+            Some(policy) if policy.allows(path) => Decision::Allow,
+            _ => Decision::Rejected(index),
         }
     }
 
@@ -111,7 +113,7 @@ impl PolicySet {
     /// The policy of an identity, which may be any text of the configuration.
     pub fn policy_of(&self, identity: &str) -> Option<&Policy> {
         match Identity::parse(identity) {
-            Some(identity) => self.by_identity.get(&identity).map(|index| &self.policies[*index]),
+            Some(identity) => self.policies.get(*self.by_identity.get(&identity)?),
             None => self.policies.iter().find(|policy| policy.identities.iter().any(|text| text == identity)),
         }
     }
@@ -122,41 +124,99 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn deny_wins_and_what_is_not_allowed_is_denied() {
-        let policy = |allow: &[&str], deny: &[&str]| Policy {
-            name: "p".into(),
-            allow: allow.iter().map(|text| Pattern::new(text)).collect(),
-            deny: deny.iter().map(|text| Pattern::new(text)).collect(),
-            identities: vec![],
-        };
-        assert!(policy(&["/v1/key/*"], &["/v1/key/delete/*"]).allows(b"/v1/key/describe/a"));
-        assert!(!policy(&["/v1/key/*"], &["/v1/key/delete/*"]).allows(b"/v1/key/delete/a"));
-        assert!(!policy(&["/v1/key/describe/a"], &["*"]).allows(b"/v1/key/describe/a"));
-        assert!(!policy(&[], &[]).allows(b"/v1/status"));
-        assert!(policy(&["/v1/status"], &[""]).allows(b"/v1/status"));
+    const ADMIN: &str = "00000000000000000000000000000000000000000000000000000000000000ad";
+    const ALICE: &str = "000000000000000000000000000000000000000000000000000000000000a11c";
+    const BOB: &str = "0000000000000000000000000000000000000000000000000000000000000b0b";
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::new(text)).collect()
+    }
+
+    fn policy(name: &str, allow: &[&str], deny: &[&str], identities: &[&str]) -> Policy {
+        Policy {
+            name: name.into(),
+            allow: patterns(allow),
+            deny: patterns(deny),
+            identities: identities.iter().map(|text| text.to_string()).collect(),
+        }
+    }
+
+    fn id(text: &str) -> Identity {
+        Identity::parse(text).unwrap()
+    }
+
+    fn example() -> PolicySet {
+        let minio = policy("minio", &["/v1/key/*"], &["/v1/key/delete/*"], &[ALICE, "nobody"]);
+        PolicySet::new(ADMIN.into(), vec![minio, policy("empty", &[], &[], &[BOB])])
     }
 
     #[test]
-    fn the_admin_is_never_judged_by_a_policy() {
-        let (admin, user, other) = (Identity::new([1; 32]), Identity::new([2; 32]), Identity::new([3; 32]));
-        let policy =
-            Policy { name: "p".into(), allow: vec![], deny: vec![], identities: vec![user.to_string()] };
-        let set = PolicySet::new(admin.to_string(), vec![policy]);
-        assert_eq!(set.decide(&admin, b"/v1/status"), Decision::Allow);
-        assert_eq!(set.decide(&user, b"/v1/status"), Decision::Rejected(0));
-        assert_eq!(set.decide(&other, b"/v1/status"), Decision::UnknownIdentity);
-        assert!(set.knows(&user) && !set.knows(&other));
+    fn the_admin_is_allowed_everything() {
+        let set = example();
+        assert!(set.is_admin(&id(ADMIN)) && !set.is_admin(&id(ALICE)));
+        assert_eq!(set.decide(&id(ADMIN), b"/v1/key/delete/a"), Decision::Allow);
+    }
+
+    #[test]
+    fn an_admin_that_is_no_identity_is_nobody() {
+        let set = PolicySet::new("disabled".into(), vec![]);
+        assert_eq!(set.decide(&id(ADMIN), b"/v1/status"), Decision::UnknownIdentity);
+    }
+
+    #[test]
+    fn deny_wins_and_a_refusal_names_the_policy_in_sorted_order() {
+        let set = example();
+        assert_eq!(set.decide(&id(ALICE), b"/v1/key/create/a"), Decision::Allow);
+        assert_eq!(set.decide(&id(ALICE), b"/v1/key/delete/a"), Decision::Rejected(1));
+        assert_eq!(set.decide(&id(ALICE), b"/v1/status"), Decision::Rejected(1));
+        assert_eq!(
+            set.decide(&id(BOB), b"/v1/status"),
+            Decision::Rejected(0),
+            "an empty policy allows nothing"
+        );
+        assert_eq!(set.policies[0].name, "empty");
+    }
+
+    #[test]
+    fn a_policy_is_found_by_any_text_of_the_configuration() {
+        let set = example();
+        assert_eq!(set.policy_of(ALICE).unwrap().name, "minio");
+        assert_eq!(set.policy_of(&BOB.to_uppercase()).unwrap().name, "empty");
+        assert_eq!(set.policy_of("nobody").unwrap().name, "minio");
+        assert!(set.policy_of(ADMIN).is_none() && set.policy_of("else").is_none());
+    }
+
+    /// The rule in other words: cut a final star off and compare as many bytes as are left.
+    fn model(pattern: &str, path: &str) -> bool {
+        if pattern.is_empty() {
+            return false;
+        }
+        match pattern.ends_with('*') {
+            true => {
+                let length = pattern.len() - 1;
+                path.len() >= length && path.bytes().take(length).eq(pattern.bytes().take(length))
+            }
+            false => path == pattern,
+        }
     }
 
     proptest! {
         #[test]
-        fn matching_follows_the_simple_rule(pattern in "[/ab*?]{0,8}", path in "[/ab*?]{0,8}") {
-            let expected = match pattern.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => !pattern.is_empty() && path == pattern,
-            };
-            prop_assert_eq!(Pattern::new(&pattern).matches(path.as_bytes()), expected);
+        fn matching_equals_the_model(pattern in "[/a*?]{0,5}", path in "[/a*?]{0,6}") {
+            prop_assert_eq!(Pattern::new(&pattern).matches(path.as_bytes()), model(&pattern, &path));
+        }
+
+        #[test]
+        fn a_pattern_that_ends_in_a_star_matches_every_extension(
+            prefix in ".{0,20}",
+            rest in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let path = [prefix.as_bytes(), &rest].concat();
+            let starred = Pattern::new(&format!("{prefix}*"));
+            prop_assert!(starred.matches(&path));
+            if !rest.is_empty() && !prefix.ends_with('*') {
+                prop_assert!(!Pattern::new(&prefix).matches(&path));
+            }
         }
     }
 }

@@ -183,28 +183,25 @@ fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loaded), 
         auth: args.auth.clone(),
         key: args.key.clone(),
         cert: args.cert.clone(),
+        strict: args.strict,
     };
     let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
         .map_err(|errors| errors.join("\nError: "))?;
+    if !config.tls.proxies.is_empty() {
+        return Err("'tls.proxy' is not supported by this build".into());
+    }
     if config.tls.auth_weakened {
         eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
     }
     let skip_auth = config.api.iter().any(|api| api.skip_auth);
     let loaded = tls::load(&config.tls, skip_auth).map_err(|error| {
-        let hints = [&config.tls.key, &config.tls.cert].into_iter().filter_map(|path| beside(path, file));
-        hints.fold(error, |error, hint| format!("{error} ({hint})"))
+        let missing = [&config.tls.cert, &config.tls.key].into_iter().find(|path| !path.exists());
+        missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))
     })?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {
         eprintln!("Warning: {warning}");
     }
     Ok((config, loaded))
-}
-
-/// Relative paths begin at the working directory, which is easily mistaken for the configuration's own.
-fn beside(missing: &Path, config: &Path) -> Option<String> {
-    let beside = config.parent()?.join(missing.file_name()?);
-    let is_elsewhere = !missing.exists() && beside.exists();
-    is_elsewhere.then(|| format!("it exists beside the configuration: {}", beside.display()))
 }
 
 /// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.

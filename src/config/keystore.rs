@@ -1,125 +1,121 @@
-//! `keystore:` exactly one, and one that this build has.
+//! `keystore:`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     KeyStoreConfig, SealConfig,
-    reader::{Reader, Section},
-    sections::absolute,
-    yaml::Node,
+    read::{Fields, Reader, Reported, Topic},
+    yaml::{Entry, Node, Value},
 };
 
-/// Key stores that are known by name and not built. Those of the original are here, so that none is taken for a
-/// misspelt field; `kes` and `generic` are of its earlier releases.
-const NOT_BUILT: [(&str, &str); 9] = [
-    ("vault", ""),
-    ("fortanix", "sdkms"),
-    ("gemalto", "keysecure"),
-    ("gcp", "secretmanager"),
-    ("aws", "secretsmanager"),
-    ("azure", "keyvault"),
-    ("entrust", "keycontrol"),
-    ("kes", ""),
-    ("generic", ""),
-];
+/// Key stores that other releases of the protocol's servers have and this build has not.
+const UNSUPPORTED: [&str; 9] =
+    ["vault", "fortanix", "gemalto", "gcp", "aws", "azure", "entrust", "kes", "generic"];
 
-const KNOWN: [&str; 10] =
-    ["fs", "vault", "fortanix", "gemalto", "gcp", "aws", "azure", "entrust", "kes", "generic"];
+/// Ways to protect the seal file that this build has not.
+const UNSUPPORTED_UNLOCK: [&str; 3] = ["passphrase", "credential", "command"];
 
-/// Reads the key store; every error is noted in `reader`.
-pub fn read(reader: &mut Reader<'_>, node: Option<&Node>, base: &Path) -> Option<KeyStoreConfig> {
-    let section = match node {
-        Some(node) => reader.section(node, "keystore", &KNOWN)?,
+/// Reads `keystore:`, which must name exactly one key store.
+pub(super) fn keystore<'a>(
+    reader: &mut Reader<'a>,
+    node: Option<&'a Node>,
+) -> Result<KeyStoreConfig, Reported> {
+    let known: Vec<&str> = ["fs"].into_iter().chain(UNSUPPORTED).collect();
+    let fields = reader.fields(node, "keystore", &known)?;
+    let is_given = |entry: &&Entry| known.contains(&entry.key.as_str()) && !is_absent(&entry.value);
+    let mut given = fields.entries.iter().filter(is_given);
+    let Some(first) = given.next() else {
+        let problem = "no keystore specified: set keystore.fs.path";
+        return Err(reader.problem(Topic::KeyStore, fields.line, problem));
+    };
+    for entry in given {
+        let problem = format!(
+            "more than one keystore: {:?} is given beside {:?} of line {}",
+            entry.key, first.key, first.line
+        );
+        reader.problem(Topic::KeyStore, Some(entry.line), problem);
+    }
+    if first.key != "fs" {
+        let problem = format!("keystore '{}' is not supported by this build", first.key);
+        return Err(reader.problem(Topic::KeyStore, Some(first.line), problem));
+    }
+    let fields = reader.fields(Some(&first.value), "keystore.fs", &["path", "seal"])?;
+    let directory = match reader.filled(fields.get("path"), "keystore.fs.path")? {
+        Some(text) => text.value.to_string(),
         None => {
-            reader.error(0, "no keystore specified");
-            return None;
+            let problem = "no path specified: set keystore.fs.path";
+            return Err(reader.problem(Topic::KeyStore, Some(first.line), problem));
         }
     };
-    let mut stores: Vec<(usize, &str)> =
-        section.get("fs").map(|node| (node.line, "fs")).into_iter().collect();
-    for (outer, inner) in NOT_BUILT {
-        if is_given(reader, &section, outer, inner) {
-            stores.push((section.has(outer).unwrap_or(section.line), outer));
-        }
+    let path = reader.absolute(&directory);
+    let seal = seal(reader, fields, &path)?;
+    Ok(KeyStoreConfig::Fs { shown: directory, path, seal })
+}
+
+/// Nothing, or a mapping that has only fields with nothing in them.
+fn is_absent(node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Map(entries) => !entries.is_empty() && entries.iter().all(|entry| entry.value.is_null()),
+        _ => false,
     }
-    stores.sort_unstable();
-    for (line, name) in stores.iter().skip(1) {
-        reader.error(*line, format!("more than one keystore specified: '{name}' beside '{}'", stores[0].1));
-    }
-    match stores.as_slice() {
-        [] => {
-            reader.error(section.line, "no keystore specified");
-            None
+}
+
+fn seal<'a>(reader: &mut Reader<'a>, fields: Fields<'a>, directory: &Path) -> Result<SealConfig, Reported> {
+    let path = "keystore.fs.seal";
+    let mut file = None;
+    match fields.get("seal") {
+        Some(node) if matches!(node.value, Value::Map(_)) => {
+            let fields = reader.fields(Some(node), path, &["file", "unlock"])?;
+            check_unlock(reader, fields)?;
+            file = reader.filled(fields.get("file"), "keystore.fs.seal.file")?;
         }
-        [(_, "fs")] => read_fs(reader, section.get("fs")?, base),
-        stores => {
-            for (line, name) in stores.iter().filter(|(_, name)| *name != "fs") {
-                reader.error(*line, format!("keystore '{name}' is not supported by this build"));
+        node => match reader.filled(node, path)? {
+            Some(text) if text.eq_ignore_ascii_case("off") => return Ok(SealConfig::Off),
+            Some(text) if !text.eq_ignore_ascii_case("on") => {
+                let problem = format!("{path} must be on, off or a mapping with the field file");
+                return Err(reader.problem(Topic::KeyStore, Some(text.line), problem));
             }
-            None
-        }
+            _ => {}
+        },
     }
+    let line = file.as_ref().map(|text| text.line).or(fields.line);
+    let Some(file) = file.map(|text| reader.absolute(&text)).or_else(|| default_file(directory)) else {
+        let problem =
+            format!("{path}.file must be set, because the key directory's path does not end in a name");
+        return Err(reader.problem(Topic::KeyStore, line, problem));
+    };
+    if let (true, Some(line)) = (file.starts_with(directory), line) {
+        let problem =
+            format!("{path}.file lies in the key directory: a copy of the directory can be read by anyone");
+        reader.warn(line, problem);
+    }
+    Ok(SealConfig::On { file })
 }
 
-/// An outer name with a null inner part counts as absent (`config` §5).
-fn is_given(reader: &mut Reader<'_>, section: &Section<'_>, outer: &str, inner: &str) -> bool {
-    let Some(node) = section.get(outer) else { return false };
-    if inner.is_empty() {
-        return true;
-    }
-    reader.names(node, &section.name(outer)).is_some_and(|section| section.get(inner).is_some())
+/// The key directory's path with `.seal` appended.
+fn default_file(directory: &Path) -> Option<PathBuf> {
+    let mut name = directory.file_name()?.to_os_string();
+    name.push(".seal");
+    Some(directory.with_file_name(name))
 }
 
-fn read_fs(reader: &mut Reader<'_>, node: &Node, base: &Path) -> Option<KeyStoreConfig> {
-    let fs = reader.section(node, "keystore.fs", &["path", "seal"])?;
-    let path = reader.field(&fs, "path");
-    let Some(path) = path else {
-        reader.error(fs.line, "no keystore.fs.path specified");
-        return None;
-    };
-    let directory = absolute(base, &path.text);
-    let default_file = || {
-        let mut file = directory.clone().into_os_string();
-        file.push(".seal");
-        file.into()
-    };
-    let seal = match fs.get("seal") {
-        None => SealConfig::On { file: default_file() },
-        Some(node) => match read_seal(reader, node)? {
-            Seal::Off => SealConfig::Off,
-            Seal::On(None) => SealConfig::On { file: default_file() },
-            Seal::On(Some(file)) => SealConfig::On { file: absolute(base, &file) },
+/// What is written here may be a secret by mistake, so that only known words are printed.
+fn check_unlock<'a>(reader: &mut Reader<'a>, fields: Fields<'a>) -> Result<(), Reported> {
+    let Some(node) = fields.get("unlock") else { return Ok(()) };
+    let word = match &node.value {
+        Value::Map(entries) => entries.first().map(|entry| entry.key.clone()).unwrap_or_default(),
+        _ => match reader.filled(Some(node), "keystore.fs.seal.unlock")? {
+            Some(text) => text.value.to_string(),
+            None => return Ok(()),
         },
     };
-    Some(KeyStoreConfig::Fs { shown: path.text, path: directory, seal })
-}
-
-enum Seal {
-    Off,
-    On(Option<String>),
-}
-
-fn read_seal(reader: &mut Reader<'_>, node: &Node) -> Option<Seal> {
-    if !matches!(node.value, super::yaml::Value::Map(_)) {
-        let text = reader.text(node, "keystore.fs.seal")?;
-        return match text.text.trim().to_ascii_lowercase().as_str() {
-            "off" => Some(Seal::Off),
-            "on" => Some(Seal::On(None)),
-            _ => {
-                reader
-                    .error(text.line, "keystore.fs.seal must be 'off' or a mapping with 'file' and 'unlock'");
-                None
-            }
-        };
+    if word == "none" && !matches!(node.value, Value::Map(_)) {
+        return Ok(());
     }
-    let seal = reader.section(node, "keystore.fs.seal", &["file", "unlock"])?;
-    if let Some(unlock) = seal.get("unlock") {
-        let unlock = reader.text(unlock, "keystore.fs.seal.unlock")?;
-        if unlock.text.trim() != "none" {
-            let message = format!("keystore.fs.seal.unlock '{}' is not supported by this build", unlock.text);
-            reader.error(unlock.line, message);
-            return None;
-        }
-    }
-    Some(Seal::On(reader.field(&seal, "file").map(|file| file.text)))
+    let problem = match UNSUPPORTED_UNLOCK.contains(&word.as_str()) {
+        true => format!("keystore.fs.seal.unlock: {word:?} is not supported by this build; only none is"),
+        false => "keystore.fs.seal.unlock: this value is not supported by this build; only none is".into(),
+    };
+    Err(reader.problem(Topic::KeyStore, Some(node.line), problem))
 }

@@ -1,18 +1,25 @@
-//! The server's configuration, checked. Every default is here and nowhere else.
+//! The server's configuration, checked. Every default is in this room and nowhere else.
+//!
+//! [`load`] reads a file, [`parse`] a text: [`yaml`] makes a tree that knows its lines, [`read`] takes typed values out
+//! of it, and the other modules read one section each.
 
 mod address;
 mod keystore;
-mod reader;
+mod policies;
+mod read;
 mod sections;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
 use std::{
+    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use zeroize::Zeroizing;
 
 use crate::{
     crypto::SecretBytes,
@@ -20,16 +27,6 @@ use crate::{
     name::{Identity, KeyName},
     policy::PolicySet,
 };
-
-/// The address if none is given.
-const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
-
-/// The cache's expiry if none is given (`config` §4).
-const DEFAULT_CACHE: CacheExpiry =
-    CacheExpiry { any: Duration::from_secs(300), unused: Duration::from_secs(30), offline: Duration::ZERO };
-
-/// Largest configuration file in bytes.
-const MAX_FILE: u64 = 4 << 20;
 
 /// A whole configuration. Nothing in it needs to be checked again.
 #[derive(Debug)]
@@ -52,6 +49,24 @@ pub struct Config {
     pub keystore: KeyStoreConfig,
     /// Lines for the operator: unknown fields, odd patterns and the like, each as `FILE:LINE: text`.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// What `--dev` uses: keys in memory, one admin, no policies. The TLS settings are not used.
+    pub fn development(addr: Option<&str>, admin: Identity) -> Result<Self, String> {
+        let address = addr.filter(|addr| !addr.is_empty()).map(|addr| address::parse(addr, true)).transpose();
+        Ok(Self {
+            address: address.map_err(|error| format!("--addr: {error}"))?.unwrap_or(address::DEFAULT),
+            tls: TlsConfig::default(),
+            policies: PolicySet::new(admin.to_string(), Vec::new()),
+            cache: sections::DEFAULT_CACHE,
+            api: Vec::new(),
+            log: LogConfig { error: 0, audit: 0 },
+            keys: Vec::new(),
+            keystore: KeyStoreConfig::Memory,
+            warnings: Vec::new(),
+        })
+    }
 }
 
 /// `tls:`
@@ -134,59 +149,118 @@ pub struct Overrides {
     pub key: Option<String>,
     /// `--cert`
     pub cert: Option<String>,
+    /// `--strict`: unknown fields are errors.
+    pub strict: bool,
 }
 
-impl Config {
-    /// What `--dev` uses: keys in memory, one admin, no policies. The TLS files are not used.
-    pub fn development(addr: Option<&str>, admin: Identity) -> Result<Self, String> {
-        Ok(Self {
-            address: address::parse(addr.unwrap_or(DEFAULT_ADDRESS))?,
-            tls: TlsConfig::default(),
-            policies: PolicySet::new(admin.to_string(), Vec::new()),
-            cache: DEFAULT_CACHE,
-            api: Vec::new(),
-            log: LogConfig { error: 0, audit: 0 },
-            keys: Vec::new(),
-            keystore: KeyStoreConfig::Memory,
-            warnings: Vec::new(),
-        })
-    }
-}
+/// Paths that may be given under `api:`, which are those of all routes (`server-api` §2.1).
+pub const API_PATHS: [&str; 22] = [
+    "/v1/api",
+    "/v1/identity/describe/",
+    "/v1/identity/list/",
+    "/v1/identity/self/describe",
+    "/v1/key/create/",
+    "/v1/key/decrypt/",
+    "/v1/key/delete/",
+    "/v1/key/describe/",
+    "/v1/key/encrypt/",
+    "/v1/key/generate/",
+    "/v1/key/hmac/",
+    "/v1/key/import/",
+    "/v1/key/list/",
+    "/v1/log/audit",
+    "/v1/log/error",
+    "/v1/metrics",
+    "/v1/policy/describe/",
+    "/v1/policy/list/",
+    "/v1/policy/read/",
+    "/v1/ready",
+    "/v1/status",
+    "/version",
+];
 
-/// Reads and checks a configuration file. Each error is a line such as `config.yml:7: text`; all of them are reported.
+/// Paths that may have `skip_auth: true`.
+pub const OPEN_PATHS: [&str; 4] = ["/v1/ready", "/v1/status", "/v1/metrics", "/v1/api"];
+
+/// Largest configuration file in bytes.
+const MAX_FILE: usize = 1 << 20;
+
+/// Reads and checks the configuration file. `env` looks up environment variables. Relative paths in the file and in
+/// `overrides` are taken from the process's working directory.
+///
+/// Each error is a finished line, `FILE:LINE: text` where a line is known; all problems are reported at once, and if
+/// there are any, the warnings after them, because an unknown field is often the cause.
 pub fn load(
     path: &Path,
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Vec<String>> {
     let shown = path.display().to_string();
-    let fail = |error: std::io::Error| vec![format!("open {shown}: {}", crate::tls::pem::cause(&error))];
-    let base = std::env::current_dir().map_err(fail)?;
-    let file = std::fs::File::open(path).map_err(fail)?;
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_FILE + 1), &mut text).map_err(fail)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(vec![format!("{shown}: larger than {MAX_FILE} bytes")]);
-    }
-    let text = zeroize::Zeroizing::new(
-        String::from_utf8(text).map_err(|_| vec![format!("{shown}: the file is not UTF-8 text")])?,
-    );
+    let text = read_file(path).map_err(|(line, problem)| vec![read::located(&shown, line, problem)])?;
+    let base = std::env::current_dir()
+        .map_err(|error| vec![format!("{shown}: the working directory is not known: {error}")])?;
     parse(&text, &shown, &base, overrides, env)
 }
 
-/// Checks the text of a configuration file that is called `file` in messages. Relative paths begin at `base`.
+/// Checks the text of a configuration file that messages call `shown`; relative paths are taken from `base`. Otherwise
+/// as [`load`]. No file is touched, except that the name of a service as port may be looked up, and a host name of
+/// `--addr` is resolved.
 pub fn parse(
     text: &str,
-    file: &str,
+    shown: &str,
     base: &Path,
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Vec<String>> {
-    let at = |(line, text): yaml::LineError| vec![format!("{file}:{line}: {text}")];
-    let (root, second) = yaml::parse(text).map_err(at)?;
-    let mut reader = reader::Reader::new(file, env);
-    if let Some(line) = second {
+    let document = yaml::read(text).map_err(|problems| {
+        let lines = problems.into_iter();
+        lines.map(|problem| read::located(shown, Some(problem.line), problem.text)).collect::<Vec<_>>()
+    })?;
+    let mut reader = read::Reader::new(shown, base, env, overrides.strict);
+    if let Some(line) = document.second {
         reader.warn(line, "only the first document of the file is read");
     }
-    sections::read(reader, root, base, overrides)
+    let config = sections::read(&mut reader, &document.root, overrides);
+    let warnings = reader.finish()?;
+    // Without a problem there is a configuration: `Reported` is only made by recording one.
+    config.map(|config| Config { warnings, ..config }).map_err(|_| Vec::new())
+}
+
+/// What to say about a file of the configuration that is not there: the absolute path that was tried, and whether the
+/// file lies beside the configuration file, where people often expect it to be looked for.
+pub fn missing_file_hint(path: &Path, config_path: &Path) -> String {
+    let tried = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let tried_text = format!("tried {}", tried.display());
+    let config_path = std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_path_buf());
+    let (Some(directory), Ok(current)) = (config_path.parent(), std::env::current_dir()) else {
+        return tried_text;
+    };
+    let as_written = tried.strip_prefix(&current).ok();
+    let mut beside = as_written.into_iter().chain(tried.file_name().map(Path::new));
+    match beside.find(|name| directory != current && directory.join(name).exists()) {
+        Some(name) => format!(
+            "{tried_text}; there is {}, but relative paths start at the working directory",
+            directory.join(name).display()
+        ),
+        None => tried_text,
+    }
+}
+
+/// The whole file as text; the error has the line if it is known.
+fn read_file(path: &Path) -> Result<Zeroizing<String>, (Option<usize>, String)> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = std::fs::File::open(path).map_err(|error| (None, format!("cannot open: {error}")))?;
+    file.take(MAX_FILE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| (None, format!("cannot read: {error}")))?;
+    if bytes.len() > MAX_FILE {
+        return Err((None, format!("the file is larger than {MAX_FILE} bytes")));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.into())),
+        Err(error) => {
+            let newlines = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
+            Err((Some(newlines + 1), "the text is not UTF-8".into()))
+        }
+    }
 }
