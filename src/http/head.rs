@@ -66,3 +66,13 @@ impl Head {
         start..self.buffer.len()
     }
 }
+
+/// Whether a `%` of the path is not followed by two hexadecimal digits (RFC 3986 §2.1).
+pub(super) fn has_bad_escape(target: &[u8]) -> bool {
+    let path = target.split(|b| *b == b'?').next().unwrap_or(target);
+    let escapes = path.iter().enumerate().filter(|(_, b)| **b == b'%');
+    escapes.map(|(place, _)| path.get(place + 1..place + 3)).any(|digits| match digits {
+        Some(digits) => !digits.iter().all(u8::is_ascii_hexdigit),
+        None => true,
+    })
+}

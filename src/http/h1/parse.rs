@@ -1,7 +1,7 @@
 //! The head of an HTTP/1.1 request: httparse splits it into tokens, the law is here (RFC 9112, stricter where it allows
 //! a choice, because what two programs read differently is how requests are smuggled).
 
-use crate::http::Head;
+use crate::http::{Head, head::has_bad_escape};
 
 /// Most bytes of a head, request line included.
 pub const MAX_HEAD: usize = 16 << 10;
@@ -139,16 +139,6 @@ fn origin_form<'a>(method: &str, target: &'a [u8]) -> Result<&'a [u8], Refusal> 
         }
     };
     if has_bad_escape(origin) { Err(bad("")) } else { Ok(origin) }
-}
-
-/// Whether a `%` of the path is not followed by two hexadecimal digits (RFC 3986 §2.1).
-fn has_bad_escape(target: &[u8]) -> bool {
-    let path = target.split(|b| *b == b'?').next().unwrap_or(target);
-    let escapes = path.iter().enumerate().filter(|(_, b)| **b == b'%');
-    escapes.map(|(place, _)| path.get(place + 1..place + 3)).any(|digits| match digits {
-        Some(digits) => !digits.iter().all(u8::is_ascii_hexdigit),
-        None => true,
-    })
 }
 
 fn facts(head: &Head, is_old: bool) -> Result<Facts, Refusal> {
