@@ -30,8 +30,10 @@ struct Entry {
 #[derive(Default)]
 struct Fetch {
     waiters: Vec<Waiter>,
-    /// The key was deleted after the fetch began: its result must not stay in the cache.
+    /// The key was deleted or made anew after the fetch began: its result must not stay in the cache.
     outdated: bool,
+    /// Who came after that: they must not get what the fetch finds.
+    later: Vec<Waiter>,
 }
 
 /// How many sweeps of each kind were done.
@@ -63,30 +65,36 @@ impl Cache {
     pub fn wait_for(&self, name: &KeyName, waiter: Waiter) -> bool {
         let mut fetches = self.fetches();
         if let Some(fetch) = fetches.get_mut(name) {
-            fetch.waiters.push(waiter);
+            if fetch.outdated {
+                fetch.later.push(waiter)
+            } else {
+                fetch.waiters.push(waiter)
+            }
             return false;
         }
-        fetches.insert(name.clone(), Fetch { waiters: vec![waiter], outdated: false });
+        fetches.insert(name.clone(), Fetch { waiters: vec![waiter], ..Fetch::default() });
         true
     }
 
-    /// Ends the fetch of `name`: keeps the key and tells all who wait. No lock is held while they are told.
-    pub fn finish(&self, name: &KeyName, result: &Result<Arc<KeyVersion>, KeyringError>) {
-        let Some(fetch) = ({
-            let mut fetches = self.fetches();
-            let fetch = fetches.remove(name);
-            // Still under the lock of the fetches, so that a deletion comes either before this or removes the entry.
-            if let (Ok(key), Some(Fetch { outdated: false, .. })) = (result, &fetch) {
-                let entry = Entry { key: Arc::clone(key), used: AtomicBool::new(true) };
-                self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
-            }
-            fetch
-        }) else {
-            return;
-        };
+    /// Ends the fetch of `name`: keeps the key and tells all who wait; no lock is held while they are told. `true` if
+    /// somebody has come who must not get this result, so that the caller has to fetch again.
+    pub fn finish(&self, name: &KeyName, result: &Result<Arc<KeyVersion>, KeyringError>) -> bool {
+        let mut fetches = self.fetches();
+        let Some(fetch) = fetches.remove(name) else { return false };
+        // Still under the lock of the fetches, so that a deletion comes either before this or removes the entry.
+        if let (Ok(key), false) = (result, fetch.outdated) {
+            let entry = Entry { key: Arc::clone(key), used: AtomicBool::new(true) };
+            self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
+        }
+        let again = !fetch.later.is_empty();
+        if again {
+            fetches.insert(name.clone(), Fetch { waiters: fetch.later, ..Fetch::default() });
+        }
+        drop(fetches);
         for waiter in fetch.waiters {
             waiter(result.clone());
         }
+        again
     }
 
     /// Drops the key, and lets no fetch under way put it back.
@@ -182,6 +190,23 @@ mod tests {
         put(&cache, "a");
         cache.sweep(MINUTE, true);
         assert!(cache.get(&name("a")).is_none());
+    }
+
+    #[test]
+    fn who_comes_after_a_deletion_does_not_get_the_result_of_an_older_fetch() {
+        let cache = cache(0, 0, 0);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let waiter = |who: &'static str| -> Waiter {
+            let told = Arc::clone(&told);
+            Box::new(move |result| told.lock().unwrap().push((who, result.is_ok())))
+        };
+        assert!(cache.wait_for(&name("a"), waiter("before")));
+        cache.remove(&name("a"));
+        assert!(!cache.wait_for(&name("a"), waiter("after")));
+        assert!(cache.finish(&name("a"), &Ok(Arc::new(KeyVersion::generate("me").unwrap()))));
+        assert_eq!(*told.lock().unwrap(), [("before", true)]);
+        assert!(!cache.finish(&name("a"), &Err(KeyringError::Abandoned)));
+        assert_eq!(told.lock().unwrap()[1], ("after", false));
     }
 
     #[test]

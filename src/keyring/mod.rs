@@ -85,17 +85,14 @@ impl Keyring {
         // Should the store panic, whoever waits is told all the same.
         let guard = Told { keyring: self, name };
         // The key may have come into the cache after the caller looked there.
-        let result = match self.cache.get(name) {
-            Some(key) => Ok(key),
-            None => self.read(name).map(Arc::new),
-        };
+        let read = || self.cache.get(name).map_or_else(|| self.read(name).map(Arc::new), Ok);
+        while self.cache.finish(name, &read()) {}
         std::mem::forget(guard);
-        self.cache.finish(name, &result);
     }
 
     /// Gives up a fetch that [`Keyring::wait_for`] asked for: everyone who waits gets an error.
     pub fn abandon(&self, name: &KeyName) {
-        self.cache.finish(name, &Err(KeyringError::Abandoned));
+        while self.cache.finish(name, &Err(KeyringError::Abandoned)) {}
     }
 
     /// Stores a new key durably. Blocks. The cache is not touched (`server-api` §6.1).

@@ -43,6 +43,10 @@ const MAX_GRANTED: usize = 2 << 20;
 /// Bytes of a body that nobody wants and that are read over.
 const MAX_DRAIN: u64 = 256 << 10;
 
+/// A refused request is answered when its body has come, or when this much of it has: most bodies are small, and a
+/// client that has sent its request whole needs no RST_STREAM after the reply.
+const MAX_REFUSED: u64 = 16 << 10;
+
 /// Bodies up to this size are not taken out of the common budget.
 const FREE_BODY: usize = 16 << 10;
 
@@ -441,7 +445,11 @@ impl<T> H2<T> {
             return self.respond(now, place, &mut Reply::empty(status), out);
         }
         match service.admit(&stream.head) {
-            Admit::Refuse(mut reply) => self.respond(now, place, &mut reply, out),
+            Admit::Refuse(mut reply) if !stream.is_open => self.respond(now, place, &mut reply, out),
+            Admit::Refuse(reply) => {
+                self.deadline = self.deadline.min(stream.deadline);
+                stream.phase = Phase::Refused(reply);
+            }
             Admit::Accept { ticket, body_limit, timeout } => {
                 stream.deadline = if timeout == 0 { NEVER } else { now.saturating_add(timeout) };
                 self.deadline = self.deadline.min(stream.deadline);
@@ -494,13 +502,12 @@ impl<T> H2<T> {
             hpack::push_field(name, value.as_bytes(), out);
         }
         hpack::push_length(data.len(), out);
-        let is_head = stream.head.method() == "HEAD";
-        let is_empty = data.is_empty() || is_head;
-        let flags = flag::END_HEADERS | if is_empty { flag::END_STREAM } else { 0 };
+        let data = if stream.head.method() == "HEAD" { SecretBytes::new() } else { data };
         let mut header = Vec::with_capacity(frame::HEADER);
-        frame::push_header(out.len() - start - frame::HEADER, kind::HEADERS, flags, stream.id, &mut header);
+        let length = out.len() - start - frame::HEADER;
+        frame::push_header(length, kind::HEADERS, flag::END_HEADERS, stream.id, &mut header);
         out[start..start + frame::HEADER].copy_from_slice(&header);
-        stream.phase = Phase::Sending { data: if is_empty { SecretBytes::new() } else { data }, sent: 0 };
+        stream.phase = Phase::Sending { data, sent: 0 };
         self.calm.note_request();
         self.pump(now, place, out);
     }
@@ -509,13 +516,14 @@ impl<T> H2<T> {
     fn pump(&mut self, now: Millis, place: usize, out: &mut Vec<u8>) -> bool {
         let stream = &mut self.streams[place];
         let Phase::Sending { data, sent } = &mut stream.phase else { return false };
-        while *sent < data.len() {
+        loop {
+            // An empty body ends with an empty frame, which waits for an open window like any other.
             let window = usize::try_from(self.window.min(stream.window)).unwrap_or(0);
-            let length = (data.len() - *sent).min(window).min(frame::MAX_PAYLOAD);
-            if length == 0 {
+            if window == 0 {
                 self.deadline = self.deadline.min(stream.deadline);
                 return false;
             }
+            let length = (data.len() - *sent).min(window).min(frame::MAX_PAYLOAD);
             let is_last = *sent + length == data.len();
             let flags = if is_last { flag::END_STREAM } else { 0 };
             frame::push_header(length, kind::DATA, flags, stream.id, out);
@@ -523,6 +531,9 @@ impl<T> H2<T> {
             *sent += length;
             self.window -= length as i64;
             stream.window -= length as i64;
+            if is_last {
+                break;
+            }
         }
         // The reply is complete before the request is: the client may stop sending (§8.1).
         if stream.is_open {
@@ -581,8 +592,20 @@ impl<T> H2<T> {
         if ends_stream {
             return self.end_of_body(now, place, out, service);
         }
+        if stream.received > MAX_REFUSED {
+            self.refuse(now, place, out);
+            return Ok(());
+        }
         self.grant(place, out);
         Ok(())
+    }
+
+    /// Answers a request that was refused before its body came.
+    fn refuse(&mut self, now: Millis, place: usize, out: &mut Vec<u8>) {
+        if let Phase::Refused(reply) = &mut self.streams[place].phase {
+            let mut reply = std::mem::replace(reply, Reply::empty(0));
+            self.respond(now, place, &mut reply, out);
+        }
     }
 
     /// The request is complete.
@@ -598,8 +621,9 @@ impl<T> H2<T> {
             return Err(Fault::Stream(stream.id, Code::Protocol));
         }
         stream.is_open = false;
-        if let Phase::Body(_) = stream.phase {
-            self.serve(now, place, out, service);
+        match stream.phase {
+            Phase::Body(_) => self.serve(now, place, out, service),
+            _ => self.refuse(now, place, out),
         }
         Ok(())
     }
@@ -792,7 +816,7 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H2<T> {
             match self.streams[place].phase {
                 Phase::Waiting => self.respond(now, place, &mut reply, out),
                 Phase::Orphan => self.remove(now, place, out),
-                Phase::Body(_) | Phase::Sending { .. } => {}
+                Phase::Body(_) | Phase::Refused(_) | Phase::Sending { .. } => {}
             }
         }
         self.flow()

@@ -3,13 +3,15 @@
 use super::{FREE_BODY, MAX_DRAIN, STREAM_WINDOW};
 use crate::{
     crypto::SecretBytes,
-    http::{Body, BodyBudget, Head, Millis, NEVER},
+    http::{Body, BodyBudget, Head, Millis, NEVER, Reply},
 };
 
 /// What a stream is doing.
 pub enum Phase<T> {
     /// Reading its body.
     Body(T),
+    /// Refused before its body has come; the reply waits for the body's end.
+    Refused(Reply),
     /// Its answer is being made elsewhere.
     Waiting,
     /// Sending the reply's body.
