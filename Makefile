@@ -1,0 +1,71 @@
+# kes: two commands do everything.
+#   make run    build the server and start it on an embedded default (./run)
+#   make test   install what the tests need into target/, and run all of them
+# Variables: KES_BIN (test another binary), ADDR (where `make run` listens), PREFIX and DESTDIR (make install).
+
+CARGO   ?= cargo
+GO      ?= go
+PREFIX  ?= /usr/local
+ADDR    ?= 127.0.0.1:7373
+KES     := target/release/kes
+KES_BIN ?= $(CURDIR)/$(KES)
+TOOLS   := $(CURDIR)/target/tools
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+# Pinned versions of the real clients and of the protocol checker.
+MINIO  := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+MC     := github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1
+
+export KES_BIN TOOLS
+
+.PHONY: all build run test unit tools bench bench-tools fuzz install clean
+
+all: build
+
+build:
+	@echo "== building $(KES)"
+	KES_COMMIT=$(COMMIT) $(CARGO) build --release --locked
+
+run: build
+	@packaging/run.sh $(CURDIR)/$(KES) $(CURDIR)/run $(ADDR)
+
+# Everything, one part after the other; the last line is `N passed, 0 failed`.
+test: build tools
+	@tests/all.sh
+
+# Format, lints, unit and property tests, and the tests that start the binary.
+unit:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) test --locked
+	$(CARGO) test --locked --features fault-points --test store_faults
+
+tools:
+	@tests/tools.sh minio $(MINIO)
+	@tests/tools.sh mc $(MC)
+	@tests/tools.sh h2spec $(H2SPEC)
+	@tests/tools.sh debian openssl curl mandoc shellcheck
+	@tests/tools.sh local kesload s3load
+
+bench-tools:
+	@tests/tools.sh debian nginx
+	@tests/tools.sh local kesload
+
+# Server CPU per request and memory, beside nginx in the same run.
+bench: build bench-tools
+	@tests/bench/run.sh
+
+# Coverage-guided fuzzing; needs a nightly toolchain and cargo-fuzz.
+fuzz:
+	@tests/fuzz.sh
+
+install: build
+	install -Dm755 $(KES) $(DESTDIR)$(PREFIX)/bin/kes
+	for page in man/*.[1-8]; do \
+		install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	install -Dm644 packaging/kes.service $(DESTDIR)$(PREFIX)/lib/systemd/system/kes.service
+
+clean:
+	$(CARGO) clean

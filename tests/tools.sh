@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs what the tests need, and does nothing where it is there already:
+#   tools.sh NAME MODULE@VERSION   a Go program, into target/tools
+#   tools.sh local NAME...         the load tools of tests/bench, into target/tools
+#   tools.sh debian NAME...        Debian packages, where root
+set -eu
+TOOLS=${TOOLS:-$(cd "$(dirname "$0")/.." && pwd)/target/tools}
+HERE=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$TOOLS"
+GOBIN=$TOOLS
+export GOBIN
+
+case $1 in
+local)
+	shift
+	for name; do
+		echo "== building $name"
+		(cd "$HERE/bench/$name" && go build -o "$TOOLS/$name" .)
+	done
+	;;
+debian)
+	shift
+	missing=
+	for name; do
+		PATH=$PATH:/usr/sbin command -v "$name" >/dev/null 2>&1 || missing="$missing $name"
+	done
+	[ -n "$missing" ] || exit 0
+	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+		echo "== not installed:$missing (needs root and apt-get); what needs them is skipped and says so"
+		exit 0
+	fi
+	echo "== installing Debian packages:$missing"
+	apt-get update -qq
+	# shellcheck disable=SC2086 # a list of words
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	;;
+*)
+	stamp=$TOOLS/.$1
+	[ -x "$TOOLS/$1" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$2" ] && exit 0
+	echo "== installing $2 (this may take some minutes)"
+	go install "$2"
+	echo "$2" >"$stamp"
+	;;
+esac
