@@ -64,6 +64,9 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
         .map_err(|error| format!("listen tcp {}: bind: {error}", setup.address))?;
     setup.create_predefined_keys()?;
     let api = Arc::new(Api::new(setup.state(), setup.log));
+    for notice in setup.store_notices.iter().skip(1) {
+        api.log().warn(notice);
+    }
     let server = Server::start(listener, Arc::clone(&setup.tls), Arc::clone(&api), limits)
         .map_err(|error| format!("failed to start the server's threads: {error}"))?;
     let running = Running { args: args.clone(), server, api, setup, locked, limits };
@@ -101,7 +104,7 @@ struct Setup {
     keyring: Arc<Keyring>,
     log: config::LogConfig,
     made: Instant,
-    /// Lines about the key store for the banner and the log.
+    /// Lines about the key store: how it is sealed, for the banner; then what the operator should do, for the log too.
     store_notices: Vec<String>,
     /// The admin's API key, in development mode only.
     api_key: Option<tls::identity::ApiKey>,
@@ -226,7 +229,8 @@ fn open_store(config: &KeyStoreConfig) -> Result<(Arc<dyn KeyStore>, Vec<String>
         KeyStoreConfig::Memory => Ok((Arc::new(MemStore::new()), Vec::new())),
         KeyStoreConfig::Fs { shown, path, seal } => {
             let store = FsStore::open(path, shown, seal)?;
-            let notices = store.notices().to_vec();
+            let mut notices = vec![store.sealing()];
+            notices.extend_from_slice(store.notices());
             Ok((Arc::new(store), notices))
         }
     }
@@ -309,7 +313,9 @@ impl Running {
         banner.line("License", "Apache-2.0  https://www.apache.org/licenses/LICENSE-2.0");
         banner.gap();
         banner.line("KMS", &self.setup.keyring.describe_store());
-        self.setup.store_notices.iter().for_each(|notice| banner.line("", notice));
+        for (i, notice) in self.setup.store_notices.iter().enumerate() {
+            banner.line(if i == 0 { "Seal" } else { "" }, notice);
+        }
         for (i, address) in reachable(self.server.address()).iter().enumerate() {
             banner.line(if i == 0 { "API" } else { "" }, &format!("· https://{address}"));
         }
