@@ -379,11 +379,11 @@ impl Conn {
     /// Encrypts and sends `out`, wipes it, and does what the protocol asked for.
     fn apply(&self, inner: &mut Inner, flow: Flow, out: &mut Vec<u8>) {
         inner.paused = flow == Flow::Pause;
-        if let Some(tls) = &mut inner.tls {
-            if !out.is_empty() {
-                // Writing into memory without a limit cannot fail.
-                let _ = tls.writer().write_all(out);
-            }
+        if let Some(tls) = &mut inner.tls
+            && !out.is_empty()
+        {
+            // Writing into memory without a limit cannot fail.
+            let _ = tls.writer().write_all(out);
         }
         out.as_mut_slice().zeroize();
         out.clear();

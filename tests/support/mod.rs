@@ -186,7 +186,7 @@ impl Server {
     /// One request over a connection of its own: status and body.
     pub fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut client = self.connect("app", "http/1.1");
-        client.send(&request(method, path, body));
+        client.send(request(method, path, body));
         let answer = client.read_reply();
         (answer.status, answer.body)
     }
