@@ -465,10 +465,14 @@ impl Conn {
         if inner.stage == Stage::Closed {
             return;
         }
+        let is_shut = inner.stage == Stage::Lingering;
         inner.stage = Stage::Closed;
         inner.give_up = NEVER;
         self.release(inner);
-        let _ = self.socket.shutdown(Shutdown::Both);
+        // A late answer may hold the connection a little longer; the peer is not to wait for that.
+        if !is_shut {
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
         self.worker.remove(self.token);
     }
 
