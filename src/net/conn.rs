@@ -32,6 +32,9 @@ const HANDSHAKE: Millis = 5_000;
 /// A peer that takes nothing of what is sent to it is cut after this long.
 const STALLED: Millis = 15_000;
 
+/// What a protocol wants to do this soon may be done at once.
+const SOON: Millis = 10;
+
 /// How long a closed connection goes on reading, so that the peer gets the last reply instead of a reset.
 const LINGER: Millis = 1_000;
 
@@ -76,6 +79,8 @@ struct Inner {
     give_up: Millis,
     /// The protocol wants nothing more until a late answer has come.
     paused: bool,
+    /// What the protocol has written while the socket was full: it makes no more when this grows.
+    backlog: Vec<u8>,
     /// The peer has said that it sends nothing more.
     ended: bool,
     counted: Option<Option<Identity>>,
@@ -124,6 +129,7 @@ impl Conn {
                 opened: now,
                 give_up: now + HANDSHAKE,
                 paused: false,
+                backlog: Vec::new(),
                 ended: false,
                 counted: None,
             }),
@@ -152,8 +158,11 @@ impl Conn {
             if broken || inner.stage == Stage::Closed {
                 return self.close(inner);
             }
-            if inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) && !self.flush(inner) {
-                return;
+            if inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+                while self.flush(inner) && inner.stage == Stage::Open && self.go_on(inner) {}
+                if inner.interest == Interest::Write {
+                    return;
+                }
             }
             if inner.paused && inner.stage == Stage::Open {
                 // Bytes are waiting, but nothing is read before the late answer is out.
@@ -186,8 +195,8 @@ impl Conn {
         self.with(|inner| {
             let idle = match &inner.speaks {
                 Speaks::Nothing => false,
-                Speaks::H1(h1) => h1.is_idle(),
-                Speaks::H2(h2) => h2.is_idle(),
+                Speaks::H1(h1) => h1.is_unused(),
+                Speaks::H2(h2) => h2.is_unused(),
             };
             if idle && now.saturating_sub(inner.opened) >= SETTLED {
                 self.shut_down_locked(inner);
@@ -370,38 +379,61 @@ impl Conn {
         if inner.stage != Stage::Open {
             return;
         }
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut inner.backlog);
         let mut session = Session::new(&self.hub.api, self);
         let flow = act(&mut inner.speaks, &mut out, &mut session);
         self.apply(inner, flow, &mut out);
     }
 
-    /// Encrypts and sends `out`, wipes it, and does what the protocol asked for.
+    /// Sends `out` and does what the protocol asked for.
     fn apply(&self, inner: &mut Inner, flow: Flow, out: &mut Vec<u8>) {
         inner.paused = flow == Flow::Pause;
-        if let Some(tls) = &mut inner.tls
-            && !out.is_empty()
-        {
-            // Writing into memory without a limit cannot fail.
-            let _ = tls.writer().write_all(out);
+        let is_full =
+            inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) && inner.interest == Interest::Write;
+        if is_full && flow != Flow::Close {
+            inner.backlog = std::mem::take(out);
+            return;
         }
-        out.as_mut_slice().zeroize();
-        out.clear();
-        // A burst of big replies must not stay allocated.
-        out.shrink_to(64 << 10);
+        encrypt(inner, out);
         if flow == Flow::Close || (inner.ended && !inner.paused) {
             self.finish(inner);
         }
-        if self.flush(inner) && inner.stage == Stage::Open {
+        while self.flush(inner) && inner.stage == Stage::Open {
             self.set_interest(inner, if inner.ended { Interest::Errors } else { Interest::Read });
+            if !self.go_on(inner) {
+                return;
+            }
         }
+    }
+
+    /// HTTP/2 stops when much is waiting to be sent, and asks to be called again soon. All is sent now, so it is called
+    /// at once; `true` if it had more.
+    fn go_on(&self, inner: &mut Inner) -> bool {
+        let Speaks::H2(h2) = &mut inner.speaks else { return false };
+        let soon = self.hub.now() + SOON;
+        if Protocol::<Session>::deadline(&**h2) > soon {
+            return false;
+        }
+        let mut out = Vec::new();
+        let flow = Protocol::<Session>::expire(&mut **h2, soon, &mut out);
+        let has_more = !out.is_empty();
+        encrypt(inner, &mut out);
+        if flow == Flow::Close {
+            self.finish(inner);
+        }
+        has_more || flow == Flow::Close
     }
 
     /// Sends what TLS has to send; `true` if all of it is gone.
     fn flush(&self, inner: &mut Inner) -> bool {
         while let Some(tls) = &mut inner.tls {
             if !tls.wants_write() {
-                break;
+                if inner.backlog.is_empty() {
+                    break;
+                }
+                let mut backlog = std::mem::take(&mut inner.backlog);
+                encrypt(inner, &mut backlog);
+                continue;
             }
             match tls.write_tls(&mut &self.socket) {
                 Ok(n) if n > 0 => {
@@ -480,6 +512,8 @@ impl Conn {
     fn release(&self, inner: &mut Inner) {
         inner.speaks = Speaks::Nothing;
         inner.tls = None;
+        inner.backlog.as_mut_slice().zeroize();
+        inner.backlog = Vec::new();
         if let Some(counted) = inner.counted.take() {
             self.hub.leave(&counted);
         }
@@ -593,6 +627,20 @@ impl Drop for Responder {
             self.answer(crate::api::internal_error());
         }
     }
+}
+
+/// Hands `out` to TLS and wipes it.
+fn encrypt(inner: &mut Inner, out: &mut Vec<u8>) {
+    if let Some(tls) = &mut inner.tls
+        && !out.is_empty()
+    {
+        // Writing into memory without a limit cannot fail.
+        let _ = tls.writer().write_all(out);
+    }
+    out.as_mut_slice().zeroize();
+    out.clear();
+    // A burst of big replies must not stay allocated.
+    out.shrink_to(64 << 10);
 }
 
 /// Whether the first bytes are a plain HTTP request instead of a TLS record.

@@ -141,7 +141,7 @@ impl<T> H1<T> {
     }
 
     /// Whether no request is under way and none has begun.
-    pub fn is_idle(&self) -> bool {
+    pub fn is_unused(&self) -> bool {
         matches!(self.state, State::Head) && self.input.is_empty()
     }
 

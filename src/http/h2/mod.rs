@@ -1,398 +1,361 @@
-//! HTTP/2 as a server speaks it (RFC 9113): streams, flow control in both directions, and limits for all of it.
-//! Whole requests from whole small bodies are answered with whole replies; there is no push and no priority.
+//! A server's side of HTTP/2 (RFC 9113) as a state machine: bytes in, requests out, replies in, bytes out. It reads
+//! whole small bodies and sends whole replies; there is no push, no priority, no upgrade.
+//!
+//! Each frame is acted on when it is complete and at once, so the output does not depend on how the input is cut.
+//!
+//! A service that returned `None` must call [`Protocol::complete`] once for each such request, also for one whose stream
+//! is gone: until then the job counts as a running request.
 
-mod calm;
-mod control;
-mod frame;
-mod receive;
+#![forbid(unsafe_code)]
+
+mod fields;
+pub mod frame;
+mod input;
+pub mod limits;
+mod reply;
 mod request;
-mod send;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod window;
 
-use calm::{Calm, Recent};
-use frame::{Code, Frame, flag, kind};
-use stream::{Phase, Stream};
+use std::collections::VecDeque;
 
-use crate::{
-    crypto::SecretBytes,
-    http::{BodyBudget, Flow, Head, Millis, NEVER, Protocol, Reply, Service, hpack},
+use frame::{Code, setting};
+use limits::{
+    IDLE_TIMEOUT, INITIAL_WINDOW, MAX_HEADER_LIST, MAX_REMEMBERED, MAX_STREAMS, OPENING_TIMEOUT, RAPID,
+    REST_AFTER,
 };
+use request::Block;
+use stream::{State, Stream};
 
-/// What a client sends first (§3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::{BodyBudget, Flow, Head, Millis, NEVER, Protocol, Reply, Service, hpack::Decoder};
+use crate::crypto::SecretBytes;
 
-/// Requests under way at once; those that were reset while their answer is being made count too.
-const MAX_STREAMS: usize = 250;
+/// One connection that speaks HTTP/2. `T` is the service's ticket.
+pub struct H2<T> {
+    decoder: Decoder,
+    /// The head at hand.
+    head: Head,
+    /// Memory for further heads.
+    heads: Vec<Head>,
+    /// Memory for a further small body.
+    spare_body: SecretBytes,
+    /// Open streams, ordered by their number, the oldest first.
+    streams: Vec<Stream<T>>,
+    /// Streams that are gone while the service still works for them.
+    orphans: Vec<u32>,
+    /// The last streams that this side reset: their late frames are ignored.
+    remembered: VecDeque<u32>,
+    /// The highest stream that the peer has opened.
+    last_stream: u32,
+    /// How much of the client's preface has come.
+    preface: usize,
+    /// A frame that has not come whole.
+    cut: SecretBytes,
+    cut_deadline: Millis,
+    block: Option<Box<Block>>,
+    credit: window::Credit,
+    /// Bytes that may be sent on all streams together.
+    window: i64,
+    /// The peer's SETTINGS_INITIAL_WINDOW_SIZE.
+    initial_window: i64,
+    /// The peer wants a smaller table than the default and is to be told that it is not used at all.
+    table_size_due: bool,
+    flood: limits::Flood,
+    /// SETTINGS were sent.
+    greeted: bool,
+    /// When the peer's SETTINGS must have come; [`NEVER`] once they have.
+    opening_deadline: Millis,
+    /// No stream has a deadline before this.
+    soonest: Millis,
+    /// When to try again what memory did not allow.
+    retry_at: Millis,
+    /// Since when no stream is open, if none is.
+    idle_since: Millis,
+    /// Memory was given back since a stream was open.
+    rested: bool,
+    /// GOAWAY was sent: new streams are refused.
+    draining: bool,
+    /// GOAWAY was sent or came: the connection ends with its last stream.
+    leaving: bool,
+    closed: bool,
+}
 
-/// The window of each stream at its start: the protocol's default. A larger body gets more as it comes.
-const STREAM_WINDOW: u32 = 65_535;
-
-/// The connection's window. It is given back at once; what bounds the memory is the windows of the streams.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// How much more window a stream gets at a time.
-const GRANT: u32 = 256 << 10;
-
-/// A stream with less window than this gets more.
-const LOW_WINDOW: i64 = 32 << 10;
-
-/// What all streams together get beyond their first windows. When it is used up, only the oldest unfinished request
-/// gets more: so memory is bounded, and there is always one that can be completed.
-const MAX_GRANTED: usize = 2 << 20;
-
-/// Bytes of a body that nobody wants and that are read over.
-const MAX_DRAIN: u64 = 256 << 10;
-
-/// A refused request is answered when its body has come, or when this much of it has: most bodies are small, and a
-/// client that has sent its request whole needs no RST_STREAM after the reply.
-const MAX_REFUSED: u64 = 16 << 10;
-
-/// Bodies up to this size are not taken out of the common budget.
-const FREE_BODY: usize = 16 << 10;
-
-/// Frames that one header block may have, and its bytes: a block without end is an attack.
-const MAX_BLOCK_FRAMES: u32 = 8;
-const MAX_BLOCK: usize = 32 << 10;
-
-/// The preface and the first SETTINGS, and each header block, must be complete after this long.
-const HEAD_TIME: Millis = 5_000;
-
-/// A connection without requests is closed after this long.
-const IDLE_TIME: Millis = 90_000;
-
-/// What a request that was refused at once may take until its reply is sent.
-const REFUSAL_TIME: Millis = 15_000;
-
-/// Buffers larger than this are given back when the connection is idle.
-const IDLE_BUFFER: usize = 1024;
-
-/// A breach of the protocol.
+/// What went wrong with the peer's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
-    /// The connection cannot go on (§5.4.1).
+    /// RFC 9113 §5.4.1: the connection ends.
     Connection(Code),
-    /// The stream cannot go on (§5.4.2).
+    /// RFC 9113 §5.4.2: this stream ends.
     Stream(u32, Code),
 }
 
-/// How much of the opening has been seen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    Preface,
-    Settings,
-    Done,
-}
-
-/// A header block that is not complete yet.
-struct Block {
-    stream: u32,
-    ends_stream: bool,
-    depends_on_itself: bool,
-    bytes: Vec<u8>,
-    frames: u32,
-    deadline: Millis,
-}
-
-/// One connection's side of HTTP/2.
-pub struct H2<T> {
-    budget: BodyBudget,
-    decoder: hpack::Decoder,
-    /// Received and not used yet: less than one frame.
-    input: SecretBytes,
-    opening: Opening,
-    block: Option<Block>,
-    /// Sorted by number.
-    streams: Vec<Stream<T>>,
-    spare: Vec<Head>,
-    last_stream: u32,
-    /// Streams that were reset by this side: their frames may still be on the way.
-    reset: Recent,
-    /// What may be sent on the connection.
-    window: i64,
-    /// What may be sent on a new stream.
-    initial_window: i64,
-    /// Received on the connection and not given back yet.
-    received: u32,
-    /// Window given to streams beyond their first one.
-    granted: usize,
-    /// A stream wanted more window and got none.
-    is_starved: bool,
-    calm: Calm,
-    deadline: Millis,
-    idle_since: Millis,
-    is_draining: bool,
-    is_closed: bool,
+/// What a call of [`Protocol::feed`] brings along.
+struct Turn<'a, S> {
+    now: Millis,
+    out: &'a mut Vec<u8>,
+    service: &'a mut S,
 }
 
 impl<T> H2<T> {
-    /// A fresh connection. Bodies are counted against `budget`.
+    /// Whether no request is under way.
+    pub fn is_unused(&self) -> bool {
+        self.streams.is_empty() && self.orphans.is_empty()
+    }
+
+    /// A connection that begins at `now`, ahead of the client's preface. Bodies take their memory from `budget`.
     pub fn new(budget: BodyBudget, now: Millis) -> Self {
         Self {
-            budget,
-            decoder: hpack::Decoder::new(),
-            input: SecretBytes::new(),
-            opening: Opening::Preface,
-            block: None,
+            decoder: Decoder::new(),
+            head: Head::new(),
+            heads: Vec::new(),
+            spare_body: SecretBytes::new(),
             streams: Vec::new(),
-            spare: Vec::new(),
+            orphans: Vec::new(),
+            remembered: VecDeque::new(),
             last_stream: 0,
-            reset: Recent::default(),
-            window: i64::from(STREAM_WINDOW),
-            initial_window: i64::from(STREAM_WINDOW),
-            received: 0,
-            granted: 0,
-            is_starved: false,
-            calm: Calm::default(),
-            deadline: now + HEAD_TIME,
+            preface: 0,
+            cut: SecretBytes::new(),
+            cut_deadline: NEVER,
+            block: None,
+            credit: window::Credit::new(budget),
+            window: INITIAL_WINDOW as i64,
+            initial_window: INITIAL_WINDOW as i64,
+            table_size_due: false,
+            flood: limits::Flood::default(),
+            greeted: false,
+            opening_deadline: now.saturating_add(OPENING_TIMEOUT),
+            soonest: NEVER,
+            retry_at: NEVER,
             idle_since: now,
-            is_draining: false,
-            is_closed: false,
+            rested: true,
+            draining: false,
+            leaving: false,
+            closed: false,
         }
-    }
-
-    /// Whether no request is under way.
-    pub fn is_idle(&self) -> bool {
-        self.streams.is_empty()
-    }
-
-    fn flow(&self) -> Flow {
-        let is_done = self.is_draining && self.streams.iter().all(Stream::is_orphan);
-        if self.is_closed || is_done { Flow::Close } else { Flow::Continue }
-    }
-
-    fn find(&self, id: u32) -> Option<usize> {
-        self.streams.binary_search_by_key(&id, |stream| stream.id).ok()
-    }
-
-    /// Works through all whole frames of `input`.
-    fn run<S: Service<Ticket = T>>(
-        &mut self,
-        now: Millis,
-        input: &mut &[u8],
-        out: &mut Vec<u8>,
-        service: &mut S,
-    ) {
-        if self.opening == Opening::Preface && !self.read_preface(input, out) {
-            return;
-        }
-        while !self.is_closed {
-            let frame = match frame::take(input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                Err(code) => return self.fail(code, out),
-            };
-            let result = self.on_frame(now, frame, out, service);
-            if let Err(fault) = result.and_then(|()| self.calm.check(now)) {
-                self.on_fault(now, fault, out);
-            }
-        }
-        if self.received >= CONNECTION_WINDOW / 2 && !self.is_closed {
-            frame::push_window_update(0, std::mem::take(&mut self.received), out);
-        }
-    }
-
-    /// Reads the preface and answers with the server's own settings.
-    fn read_preface(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> bool {
-        let seen = input.len().min(PREFACE.len());
-        if input[..seen] != PREFACE[..seen] {
-            self.fail(Code::Protocol, out);
-            return false;
-        }
-        let Some(rest) = input.strip_prefix(PREFACE) else { return false };
-        *input = rest;
-        self.opening = Opening::Settings;
-        let settings = [(3u16, MAX_STREAMS as u32), (6, request::MAX_LIST as u32)];
-        frame::push_header(settings.len() * 6, kind::SETTINGS, 0, 0, out);
-        for (name, value) in settings {
-            out.extend_from_slice(&name.to_be_bytes());
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        frame::push_window_update(0, CONNECTION_WINDOW - STREAM_WINDOW, out);
-        true
-    }
-
-    fn on_frame<S: Service<Ticket = T>>(
-        &mut self,
-        now: Millis,
-        frame: Frame<'_>,
-        out: &mut Vec<u8>,
-        service: &mut S,
-    ) -> Result<(), Fault> {
-        if self.opening == Opening::Settings {
-            if frame.kind != kind::SETTINGS || frame.has(flag::ACK) {
-                return Err(Fault::Connection(Code::Protocol));
-            }
-            self.opening = Opening::Done;
-            self.be_idle(now);
-        }
-        // Nothing may come between the frames of a header block (§6.10).
-        if self
-            .block
-            .as_ref()
-            .is_some_and(|block| frame.kind != kind::CONTINUATION || frame.stream != block.stream)
-        {
-            return Err(Fault::Connection(Code::Protocol));
-        }
-        match frame.kind {
-            kind::DATA => self.on_data(now, frame, out, service),
-            kind::HEADERS => self.on_headers(now, frame, out, service),
-            kind::CONTINUATION => self.on_continuation(now, frame, out, service),
-            kind::PRIORITY => self.on_priority(frame),
-            kind::RST_STREAM => self.on_reset(now, frame),
-            kind::SETTINGS => self.on_settings(now, frame, out),
-            kind::PING => self.on_ping(frame, out),
-            kind::GOAWAY if frame.stream == 0 && frame.payload.len() >= 8 => Ok(()),
-            kind::GOAWAY if frame.stream == 0 => Err(Fault::Connection(Code::FrameSize)),
-            kind::GOAWAY | kind::PUSH_PROMISE => Err(Fault::Connection(Code::Protocol)),
-            kind::WINDOW_UPDATE => self.on_window_update(now, frame, out),
-            _ => {
-                self.calm.note_noise();
-                Ok(())
-            }
-        }
-    }
-
-    fn on_fault(&mut self, now: Millis, fault: Fault, out: &mut Vec<u8>) {
-        match fault {
-            Fault::Connection(code) => self.fail(code, out),
-            Fault::Stream(id, code) => {
-                self.calm.note_reset();
-                self.reset_stream(now, id, code, out);
-                // A peer that makes this side reset streams is stopped like one that resets them itself.
-                if let Err(Fault::Connection(code)) = self.calm.check(now) {
-                    self.fail(code, out);
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, code: Code, out: &mut Vec<u8>) {
-        frame::push_goaway(self.last_stream, code, out);
-        self.is_closed = true;
-    }
-
-    fn reset_stream(&mut self, now: Millis, id: u32, code: Code, out: &mut Vec<u8>) {
-        frame::push_reset(id, code, out);
-        self.reset.push(id);
-        if let Some(place) = self.find(id) {
-            self.abandon(now, place, out);
-        }
-    }
-
-    /// Ends a stream without a reply. If its answer is being made, it goes on counting until that has come.
-    fn abandon(&mut self, now: Millis, place: usize, out: &mut Vec<u8>) {
-        let stream = &mut self.streams[place];
-        if stream.is_waiting() {
-            stream.phase = Phase::Orphan;
-            return;
-        }
-        self.remove(now, place, out);
-    }
-
-    fn remove(&mut self, now: Millis, place: usize, out: &mut Vec<u8>) {
-        let mut stream = self.streams.remove(place);
-        self.settle(&mut stream);
-        if self.streams.is_empty() {
-            self.be_idle(now);
-        }
-        self.feed_starved(out);
-    }
-
-    /// Gives back what a stream's body took.
-    fn settle(&mut self, stream: &mut Stream<T>) {
-        self.granted -= std::mem::take(&mut stream.granted);
-        self.budget.give_back(std::mem::take(&mut stream.taken));
-        stream.body.bytes.clear();
-    }
-
-    fn be_idle(&mut self, now: Millis) {
-        self.idle_since = now;
-        self.deadline = self.deadline.min(now + IDLE_TIME);
-        self.spare.truncate(1);
-        self.streams.shrink_to(4);
     }
 }
 
-impl<T, S: Service<Ticket = T>> Protocol<S> for H2<T> {
+impl<T: Send, S: Service<Ticket = T>> Protocol<S> for H2<T> {
     fn feed(&mut self, now: Millis, input: &[u8], out: &mut Vec<u8>, service: &mut S) -> Flow {
-        if self.is_closed {
+        if self.closed {
             return Flow::Close;
         }
-        if self.input.is_empty() {
-            let mut rest = input;
-            self.run(now, &mut rest, out, service);
-            if self.input.capacity() > IDLE_BUFFER && self.streams.is_empty() {
-                self.input = SecretBytes::new();
-            }
-            self.input.extend(rest);
-            return self.flow();
+        self.catch_up(now, out);
+        let mut turn = Turn { now, out, service };
+        if let Err(code) = self.take_input(input, &mut turn) {
+            self.close(code, out);
         }
-        let mut pending = std::mem::take(&mut self.input);
-        pending.extend(input);
-        let mut rest = &pending[..];
-        self.run(now, &mut rest, out, service);
-        self.input.extend(rest);
         self.flow()
     }
 
-    fn complete(&mut self, now: Millis, stream: u32, mut reply: Reply, out: &mut Vec<u8>, _: &mut S) -> Flow {
-        if self.is_closed {
+    fn complete(
+        &mut self,
+        now: Millis,
+        stream: u32,
+        reply: Reply,
+        out: &mut Vec<u8>,
+        _service: &mut S,
+    ) -> Flow {
+        if self.closed {
             return Flow::Close;
         }
-        if let Some(place) = self.find(stream) {
-            match self.streams[place].phase {
-                Phase::Waiting => self.respond(now, place, &mut reply, out),
-                Phase::Orphan => self.remove(now, place, out),
-                Phase::Body(_) | Phase::Refused(_) | Phase::Sending { .. } => {}
-            }
+        self.catch_up(now, out);
+        if let Some(place) = self.orphans.iter().position(|&orphan| orphan == stream) {
+            self.orphans.swap_remove(place);
+        } else if let Some(index) = self.find_working(stream) {
+            self.answer(index, reply, now, out);
         }
         self.flow()
     }
 
     fn is_waiting(&self, stream: u32) -> bool {
-        self.find(stream).is_some_and(|place| self.streams[place].is_waiting())
+        !self.closed && self.find_working(stream).is_some()
     }
 
     fn deadline(&self) -> Millis {
-        self.deadline
+        if self.closed {
+            return NEVER;
+        }
+        let block = self.block.as_ref().map_or(NEVER, |block| block.deadline);
+        let calm = match (self.streams.is_empty(), self.rested) {
+            (false, _) => self.soonest,
+            (true, false) => self.idle_since.saturating_add(REST_AFTER),
+            (true, true) => self.idle_since.saturating_add(IDLE_TIMEOUT),
+        };
+        calm.min(block).min(self.cut_deadline).min(self.opening_deadline).min(self.retry_at)
     }
 
     fn expire(&mut self, now: Millis, out: &mut Vec<u8>) -> Flow {
-        let is_late = self.block.as_ref().is_some_and(|block| now >= block.deadline);
-        if self.is_closed || is_late || (self.opening != Opening::Done && now >= self.idle_since + HEAD_TIME)
-        {
-            self.is_closed = true;
+        if self.closed {
             return Flow::Close;
         }
-        let due: Vec<u32> =
-            self.streams.iter().filter(|s| !s.is_orphan() && now >= s.deadline).map(|s| s.id).collect();
-        for id in due {
-            self.reset_stream(now, id, Code::Internal, out);
+        self.catch_up(now, out);
+        let block_deadline = self.block.as_ref().map_or(NEVER, |block| block.deadline);
+        if now >= self.opening_deadline {
+            self.close(Code::SettingsTimeout, out);
+        } else if now >= block_deadline || now >= self.cut_deadline {
+            self.close(Code::EnhanceYourCalm, out);
+        } else if self.streams.is_empty() && now >= self.idle_since.saturating_add(IDLE_TIMEOUT) {
+            self.close(Code::No, out);
+        } else if self.streams.is_empty() && now >= self.idle_since.saturating_add(REST_AFTER) {
+            self.rest();
         }
-        if self.streams.is_empty() && now >= self.idle_since + IDLE_TIME {
-            self.fail(Code::None, out);
-        }
-        let streams = self.streams.iter().filter(|stream| !stream.is_orphan()).map(|stream| stream.deadline);
-        let block = self.block.as_ref().map(|block| block.deadline);
-        let idle = self.streams.is_empty().then_some(self.idle_since + IDLE_TIME);
-        let opening = (self.opening != Opening::Done).then_some(self.idle_since + HEAD_TIME);
-        self.deadline = streams.chain(block).chain(idle).chain(opening).min().unwrap_or(NEVER);
         self.flow()
     }
 
-    fn shutdown(&mut self, _: Millis, out: &mut Vec<u8>) -> Flow {
-        if !self.is_draining && !self.is_closed {
-            self.is_draining = true;
-            frame::push_goaway(self.last_stream, Code::None, out);
+    fn shutdown(&mut self, now: Millis, out: &mut Vec<u8>) -> Flow {
+        if self.closed {
+            return Flow::Close;
+        }
+        self.catch_up(now, out);
+        if !self.draining {
+            self.draining = true;
+            self.leaving = true;
+            frame::put_goaway(out, self.last_stream, Code::No);
         }
         self.flow()
     }
 }
 
-impl<T> Drop for H2<T> {
-    fn drop(&mut self) {
-        let taken = self.streams.iter().map(|stream| stream.taken).sum();
-        self.budget.give_back(taken);
+/// Streams and the connection as a whole.
+impl<T> H2<T> {
+    fn find(&self, id: u32) -> Option<usize> {
+        self.streams.binary_search_by_key(&id, |stream| stream.id).ok()
+    }
+
+    fn find_working(&self, id: u32) -> Option<usize> {
+        let index = self.find(id)?;
+        matches!(self.streams.get(index)?.state, State::Working).then_some(index)
+    }
+
+    /// Whether the peer has not opened this stream, or never can.
+    fn is_idle(&self, id: u32) -> bool {
+        id > self.last_stream || id.is_multiple_of(2)
+    }
+
+    /// Reply bytes that a stream keeps in memory.
+    fn queued(stream: &Stream<T>) -> usize {
+        match &stream.state {
+            State::Sending(sending) => sending.reply.body.len(),
+            _ => 0,
+        }
+    }
+
+    /// Resets a stream for what the peer did.
+    fn reset(&mut self, id: u32, code: Code, now: Millis, out: &mut Vec<u8>) -> Result<(), Fault> {
+        frame::put_reset(out, id, code);
+        let opened = match self.find(id) {
+            Some(index) => self.remove(index, now, true),
+            None => {
+                self.remember(id);
+                now
+            }
+        };
+        self.balance(now, out);
+        self.count_reset(opened, now)
+    }
+
+    fn count_reset(&mut self, opened: Millis, now: Millis) -> Result<(), Fault> {
+        if now.saturating_sub(opened) > RAPID {
+            return Ok(());
+        }
+        self.flood.reset(now)
+    }
+
+    /// Forgets stream number `index`; `remember` if its late frames are to be ignored. Returns when it was opened.
+    fn remove(&mut self, index: usize, now: Millis, remember: bool) -> Millis {
+        let gathering = self.stop_gathering(index);
+        if index >= self.streams.len() {
+            return now;
+        }
+        let stream = self.streams.remove(index);
+        match (gathering, &stream.state) {
+            (Some(gathering), _) => self.keep_head(gathering.head),
+            (None, State::Working) => self.orphans.push(stream.id),
+            _ => {}
+        }
+        if remember {
+            self.remember(stream.id);
+        }
+        if self.streams.is_empty() {
+            (self.idle_since, self.rested, self.soonest) = (now, false, NEVER);
+        }
+        stream.opened
+    }
+
+    fn remember(&mut self, id: u32) {
+        if self.remembered.contains(&id) {
+            return;
+        }
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(id);
+    }
+
+    /// Sends SETTINGS if that was not done, ends streams whose time is over, and tries again what had to wait.
+    fn catch_up(&mut self, now: Millis, out: &mut Vec<u8>) {
+        if !self.greeted {
+            self.greeted = true;
+            frame::put_settings(
+                out,
+                &[
+                    (setting::MAX_CONCURRENT_STREAMS, MAX_STREAMS as u32),
+                    (setting::INITIAL_WINDOW_SIZE, INITIAL_WINDOW as u32),
+                    (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST as u32),
+                ],
+            );
+        }
+        if now >= self.soonest {
+            self.end_late_streams(now, out);
+        }
+        if self.retry_at != NEVER {
+            self.retry_at = NEVER;
+            self.balance(now, out);
+            self.flush(now, out);
+        }
+    }
+
+    fn end_late_streams(&mut self, now: Millis, out: &mut Vec<u8>) {
+        let mut index = 0;
+        while let Some(stream) = self.streams.get(index) {
+            if stream.deadline > now {
+                index += 1;
+                continue;
+            }
+            frame::put_reset(out, stream.id, Code::Internal);
+            self.remove(index, now, true);
+        }
+        self.soonest = self.streams.iter().map(|stream| stream.deadline).min().unwrap_or(NEVER);
+        self.balance(now, out);
+    }
+
+    fn close(&mut self, code: Code, out: &mut Vec<u8>) {
+        frame::put_goaway(out, self.last_stream, code);
+        self.closed = true;
+    }
+
+    fn flow(&mut self) -> Flow {
+        self.closed |= self.has_left();
+        if self.closed { Flow::Close } else { Flow::Continue }
+    }
+
+    /// No new streams are welcome and the last one is gone.
+    fn has_left(&self) -> bool {
+        self.leaving && self.streams.is_empty()
+    }
+
+    /// Gives back the memory that only requests need.
+    fn rest(&mut self) {
+        self.rested = true;
+        self.decoder.release();
+        self.head = Head::new();
+        self.heads = Vec::new();
+        self.spare_body = SecretBytes::new();
+        self.streams = Vec::new();
+        self.orphans.shrink_to_fit();
+        self.remembered = VecDeque::new();
     }
 }

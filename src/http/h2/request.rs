@@ -1,125 +1,344 @@
-//! The fields of a request, checked as they are decoded (RFC 9113 §8.2, §8.3).
+//! The receiving side: header blocks and bodies become requests.
 
-use crate::http::{Head, head::has_bad_escape};
+use super::{
+    Fault, H2, Turn,
+    fields::{Fields, Verdict},
+    frame::{Code, FrameHead, flag, put_reset},
+    input::depends_on,
+    limits::{
+        BODY_TIMEOUT, DISCARD_LIMIT, HEAD_TIMEOUT, LOW_STREAM_WINDOW, MAX_BLOCK, MAX_CONTINUATIONS,
+        MAX_STREAMS, REFUSED_LIMIT, SPARE_BODY, SPARE_HEADS,
+    },
+    stream::{Gathering, State, Stream},
+};
+use crate::crypto::SecretBytes;
+use crate::http::{Admit, Body, Head, Millis, NEVER, Reply, Service};
 
-/// Most bytes of a field list, counted with 32 for each field (§6.5.2).
-pub const MAX_LIST: usize = 16 << 10;
-
-/// Most fields.
-const MAX_FIELDS: usize = 64;
-
-/// Reads the fields of one block into a [`Head`].
-#[derive(Default)]
-pub struct Fields {
-    method: bool,
-    scheme: bool,
-    path: bool,
-    authority: bool,
-    seen_regular: bool,
-    /// Breaks a rule of the protocol.
-    pub is_malformed: bool,
-    /// More or longer fields than are read.
-    pub is_too_large: bool,
-    /// Value of `content-length`.
-    pub length: Option<u64>,
-    size: usize,
-    count: usize,
+/// A header block of which frames are missing.
+pub(super) struct Block {
+    pub start: BlockStart,
+    bytes: Vec<u8>,
+    continuations: u32,
+    pub deadline: Millis,
 }
 
-impl Fields {
-    /// Takes one field.
-    pub fn push(&mut self, name: &[u8], value: &[u8], head: &mut Head) {
-        self.size = self.size.saturating_add(name.len() + value.len() + 32);
-        self.count += 1;
-        if self.size > MAX_LIST || self.count > MAX_FIELDS {
-            self.is_too_large = true;
+/// What a HEADERS frame says beside its fields.
+#[derive(Clone, Copy)]
+pub(super) struct BlockStart {
+    pub stream: u32,
+    end_stream: bool,
+    depends_on_itself: bool,
+}
+
+impl<T> H2<T> {
+    /// HEADERS (RFC 9113 §6.2).
+    pub(super) fn on_headers<S: Service<Ticket = T>>(
+        &mut self,
+        frame: FrameHead,
+        payload: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        let id = frame.stream;
+        if id.is_multiple_of(2) {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        if id <= self.last_stream && self.find(id).is_none() && !self.remembered.contains(&id) {
+            return Err(Fault::Connection(Code::StreamClosed));
+        }
+        let mut fragment = unpadded(frame, payload)?;
+        let mut depends_on_itself = false;
+        if frame.has(flag::PRIORITY) {
+            let (priority, rest) = fragment.split_at_checked(5).ok_or(Fault::Connection(Code::FrameSize))?;
+            depends_on_itself = depends_on(priority, id);
+            fragment = rest;
+        }
+        let start = BlockStart { stream: id, end_stream: frame.has(flag::END_STREAM), depends_on_itself };
+        if frame.has(flag::END_HEADERS) {
+            return self.on_block(start, fragment, turn);
+        }
+        let deadline = turn.now.saturating_add(HEAD_TIMEOUT);
+        self.block = Some(Box::new(Block { start, bytes: fragment.to_vec(), continuations: 0, deadline }));
+        Ok(())
+    }
+
+    /// CONTINUATION (RFC 9113 §6.10); that it belongs to the open block is checked before.
+    pub(super) fn on_continuation<S: Service<Ticket = T>>(
+        &mut self,
+        frame: FrameHead,
+        payload: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        let mut block = self.block.take().ok_or(Fault::Connection(Code::Protocol))?;
+        block.continuations += 1;
+        if block.continuations > MAX_CONTINUATIONS || block.bytes.len() + payload.len() > MAX_BLOCK {
+            return Err(Fault::Connection(Code::EnhanceYourCalm));
+        }
+        block.bytes.extend_from_slice(payload);
+        if frame.has(flag::END_HEADERS) {
+            return self.on_block(block.start, &block.bytes, turn);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// A complete header block: a new request or trailers.
+    fn on_block<S: Service<Ticket = T>>(
+        &mut self,
+        start: BlockStart,
+        block: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        let index = self.find(start.stream);
+        let is_new = start.stream > self.last_stream;
+        self.last_stream = self.last_stream.max(start.stream);
+        let mut fields = Fields::new(&mut self.head, !is_new);
+        // Every block is decoded, also one that nobody wants: it may change the table.
+        self.decoder
+            .decode(block, |name, value| fields.add(name, value))
+            .map_err(|_| Fault::Connection(Code::Compression))?;
+        let verdict = fields.finish();
+        let (length, expects_continue) = (fields.length, fields.expects_continue);
+        if !is_new {
+            let Some(index) = index else { return self.flood.noise(turn.now) };
+            return self.on_trailers(index, start, verdict, turn);
+        }
+        if self.draining {
+            put_reset(turn.out, start.stream, Code::RefusedStream);
+            self.remember(start.stream);
+            return self.flood.noise(turn.now);
+        }
+        if self.streams.len() + self.orphans.len() >= MAX_STREAMS {
+            return Err(Fault::Stream(start.stream, Code::RefusedStream));
+        }
+        let length_is_wrong = start.end_stream && length.is_some_and(|length| length > 0);
+        if start.depends_on_itself || verdict == Verdict::Malformed || length_is_wrong {
+            return Err(Fault::Stream(start.stream, Code::Protocol));
+        }
+        let mut stream = Stream::new(start.stream, turn.now, start.end_stream, self.initial_window);
+        stream.without_body = self.head.method() == "HEAD";
+        stream.length = length;
+        self.streams.push(stream);
+        if let Verdict::Refused(status) = verdict {
+            self.answer(self.streams.len() - 1, Reply::empty(status), turn.now, turn.out);
+            return Ok(());
+        }
+        self.admit(expects_continue, turn);
+        Ok(())
+    }
+
+    /// Asks the service about the request whose head is in `self.head` and whose stream is the newest.
+    fn admit<S: Service<Ticket = T>>(&mut self, expects_continue: bool, turn: &mut Turn<'_, S>) {
+        let (ticket, limit, timeout) = match turn.service.admit(&self.head) {
+            Admit::Accept { ticket, body_limit, timeout } => (ticket, body_limit, timeout),
+            Admit::Refuse(reply) => return self.refuse(reply, expects_continue, turn),
+        };
+        let index = self.streams.len().saturating_sub(1);
+        let Some(stream) = self.streams.last_mut() else { return };
+        stream.timeout = timeout;
+        if stream.ended {
+            let head = std::mem::take(&mut self.head);
+            self.serve(index, ticket, &head, Body::default(), turn);
+            self.head = head;
             return;
         }
-        if self.is_malformed {
-            return;
+        stream.deadline = turn.now.saturating_add(if timeout == 0 { BODY_TIMEOUT } else { timeout });
+        self.soonest = self.soonest.min(stream.deadline);
+        let head = std::mem::replace(&mut self.head, self.heads.pop().unwrap_or_default());
+        stream.state = State::Gathering(Gathering { ticket, head, body: SecretBytes::new(), limit });
+        let id = stream.id;
+        if expects_continue && limit > 0 {
+            self.put_continue(id, turn.out);
         }
-        let is_fine = match name {
-            [b':', ..] => self.push_pseudo(name, value, head),
-            name => self.push_regular(name, value, head),
+        self.balance(turn.now, turn.out);
+    }
+
+    /// The newest stream is refused. A body that is on its way is let come, if it is small: most are, and a client that
+    /// has sent its whole request needs no RST_STREAM after the reply.
+    fn refuse<S: Service<Ticket = T>>(
+        &mut self,
+        reply: Reply,
+        expects_continue: bool,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let index = self.streams.len().saturating_sub(1);
+        let Some(stream) = self.streams.last_mut() else { return };
+        if stream.ended || expects_continue {
+            return self.answer(index, reply, turn.now, turn.out);
+        }
+        stream.deadline = turn.now.saturating_add(BODY_TIMEOUT);
+        self.soonest = self.soonest.min(stream.deadline);
+        stream.state = State::Refused(reply);
+    }
+
+    /// Trailers end a body; what they say is not used.
+    fn on_trailers<S: Service<Ticket = T>>(
+        &mut self,
+        index: usize,
+        start: BlockStart,
+        verdict: Verdict,
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get_mut(index) else { return Ok(()) };
+        if stream.ended {
+            return Err(Fault::Stream(stream.id, Code::StreamClosed));
+        }
+        if verdict != Verdict::Good || !start.end_stream || start.depends_on_itself {
+            return Err(Fault::Stream(stream.id, Code::Protocol));
+        }
+        stream.ended = true;
+        let done = self.on_body(index, turn);
+        self.balance(turn.now, turn.out);
+        done
+    }
+
+    /// DATA (RFC 9113 §6.1).
+    pub(super) fn on_data<S: Service<Ticket = T>>(
+        &mut self,
+        frame: FrameHead,
+        payload: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        if frame.stream == 0 {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        let open = self.credit.open.checked_sub(payload.len());
+        self.credit.open = open.ok_or(Fault::Connection(Code::FlowControl))?;
+        let data = unpadded(frame, payload)?;
+        let end = frame.has(flag::END_STREAM);
+        if data.is_empty() && !end {
+            self.flood.noise(turn.now)?;
+        }
+        let taken = match self.find(frame.stream) {
+            Some(index) => self.take_data(index, payload.len(), data, end, turn),
+            None => self.on_stray_data(frame.stream, turn.now),
         };
-        self.is_malformed |= !is_fine;
+        self.balance(turn.now, turn.out);
+        taken
     }
 
-    /// Whether these can be the fields of a request.
-    pub fn is_request(&self) -> bool {
-        !self.is_malformed && self.method && self.scheme && self.path
+    /// DATA for a stream that is not open.
+    fn on_stray_data(&mut self, id: u32, now: Millis) -> Result<(), Fault> {
+        if self.is_idle(id) {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        if self.remembered.contains(&id) {
+            return self.flood.noise(now);
+        }
+        Err(Fault::Stream(id, Code::StreamClosed))
     }
 
-    /// Whether these can be trailer fields: no pseudo-header fields (§8.1).
-    pub fn is_trailer(&self) -> bool {
-        !self.is_malformed && !self.method && !self.scheme && !self.path && !self.authority
+    fn take_data<S: Service<Ticket = T>>(
+        &mut self,
+        index: usize,
+        cost: usize,
+        data: &[u8],
+        end: bool,
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get_mut(index) else { return Ok(()) };
+        if stream.ended {
+            return Err(Fault::Stream(stream.id, Code::StreamClosed));
+        }
+        let credit = stream.credit.checked_sub(cost);
+        stream.credit = credit.ok_or(Fault::Stream(stream.id, Code::FlowControl))?;
+        stream.received = stream.received.saturating_add(data.len() as u64);
+        stream.ended = end;
+        if stream.length.is_some_and(|length| stream.received > length) {
+            return Err(Fault::Stream(stream.id, Code::Protocol));
+        }
+        if let State::Gathering(gathering) = &mut stream.state {
+            let room = gathering.limit.saturating_sub(gathering.body.len());
+            let kept = &data[..data.len().min(room)];
+            if gathering.body.capacity() == 0 && kept.len() <= self.spare_body.capacity() {
+                gathering.body = std::mem::take(&mut self.spare_body);
+            }
+            gathering.body.extend(kept);
+            self.credit.held += kept.len();
+        }
+        self.on_body(index, turn)
     }
 
-    fn push_pseudo(&mut self, name: &[u8], value: &[u8], head: &mut Head) -> bool {
-        let seen = match name {
-            b":method" => &mut self.method,
-            b":scheme" => &mut self.scheme,
-            b":path" => &mut self.path,
-            b":authority" => &mut self.authority,
-            _ => return false,
-        };
-        // Each at most once, and all of them before the others.
-        if std::mem::replace(seen, true) || self.seen_regular || !is_value(value) {
-            return false;
+    /// Serves the request if its body is whole or nothing more of it is wanted.
+    fn on_body<S: Service<Ticket = T>>(&mut self, index: usize, turn: &mut Turn<'_, S>) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get_mut(index) else { return Ok(()) };
+        if stream.ended && stream.length.is_some_and(|length| stream.received != length) {
+            return Err(Fault::Stream(stream.id, Code::Protocol));
         }
-        match name {
-            b":method" => {
-                head.set_method(value);
-                !value.is_empty() && value.iter().all(|b| is_token(*b))
+        if let State::Refused(reply) = &mut stream.state {
+            if stream.ended || stream.received > REFUSED_LIMIT {
+                let reply = std::mem::replace(reply, Reply::empty(0));
+                self.answer(index, reply, turn.now, turn.out);
             }
-            b":path" => {
-                head.set_target(value);
-                let is_path = value.starts_with(b"/") || value == b"*";
-                is_path && value.iter().all(u8::is_ascii_graphic) && !has_bad_escape(value)
+            return Ok(());
+        }
+        let State::Gathering(gathering) = &stream.state else { return Ok(()) };
+        let limit = gathering.limit;
+        let wanted = if limit == 0 { DISCARD_LIMIT } else { limit };
+        let overflow = stream.received > wanted as u64;
+        if !stream.ended && !overflow {
+            if stream.credit < LOW_STREAM_WINDOW {
+                self.widen_stream(index, turn.out);
             }
-            b":authority" => {
-                head.push_field(b"host", value);
-                true
-            }
-            _ => true,
+            return Ok(());
+        }
+        let Some(gathering) = self.stop_gathering(index) else { return Ok(()) };
+        let Gathering { ticket, head, body, .. } = gathering;
+        let body = Body { bytes: body, overflow: overflow && limit > 0, announced: true };
+        self.serve(index, ticket, &head, body, turn);
+        self.keep_head(head);
+        Ok(())
+    }
+
+    /// Takes the request out of stream number `index`, which works on it from now on, and counts its body as gone.
+    pub(super) fn stop_gathering(&mut self, index: usize) -> Option<Gathering<T>> {
+        let stream = self.streams.get_mut(index)?;
+        if !matches!(stream.state, State::Gathering(_)) {
+            return None;
+        }
+        self.credit.held -= stream.held();
+        self.credit.granted -= std::mem::take(&mut stream.granted);
+        match std::mem::replace(&mut stream.state, State::Working) {
+            State::Gathering(gathering) => Some(gathering),
+            _ => None,
         }
     }
 
-    fn push_regular(&mut self, name: &[u8], value: &[u8], head: &mut Head) -> bool {
-        self.seen_regular = true;
-        let is_name = !name.is_empty() && name.iter().all(|b| is_token(*b) && !b.is_ascii_uppercase());
-        if !is_name || !is_value(value) {
-            return false;
+    fn serve<S: Service<Ticket = T>>(
+        &mut self,
+        index: usize,
+        ticket: T,
+        head: &Head,
+        mut body: Body,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        stream.deadline =
+            if stream.timeout == 0 { NEVER } else { stream.opened.saturating_add(stream.timeout) };
+        self.soonest = self.soonest.min(stream.deadline);
+        let reply = turn.service.serve(stream.id, ticket, head, &mut body);
+        if (1..=SPARE_BODY).contains(&body.bytes.capacity()) {
+            body.bytes.clear();
+            self.spare_body = body.bytes;
         }
-        match name {
-            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
-                return false;
-            }
-            b"te" => return value == b"trailers",
-            b"content-length" => {
-                let digits = std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
-                let length = digits.and_then(|digits| digits.parse().ok());
-                if length.is_none() || self.length.is_some() {
-                    return false;
-                }
-                self.length = length;
-            }
-            _ => {}
+        if let Some(reply) = reply {
+            self.answer(index, reply, turn.now, turn.out);
         }
-        head.push_field(name, value);
-        true
+    }
+
+    /// Keeps the memory of a head for a further request.
+    pub(super) fn keep_head(&mut self, head: Head) {
+        if self.heads.len() < SPARE_HEADS {
+            self.heads.push(head);
+        }
     }
 }
 
-/// Characters of a token (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// No NUL, CR or LF, and no white space at the ends (§8.2.1).
-fn is_value(value: &[u8]) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    !value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'))
-        && !is_blank(value.first())
-        && !is_blank(value.last())
+/// The payload without its padding (RFC 9113 §6.1).
+fn unpadded(frame: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
+    if !frame.has(flag::PADDED) {
+        return Ok(payload);
+    }
+    let (&padding, rest) = payload.split_first().ok_or(Fault::Connection(Code::FrameSize))?;
+    let len = rest.len().checked_sub(usize::from(padding)).ok_or(Fault::Connection(Code::Protocol))?;
+    Ok(&rest[..len])
 }

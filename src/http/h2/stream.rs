@@ -1,108 +1,106 @@
-//! One request on its way through a connection.
+//! One request on its way: its windows, its deadline and how far it has come.
 
-use super::{FREE_BODY, MAX_DRAIN, STREAM_WINDOW};
-use crate::{
-    crypto::SecretBytes,
-    http::{Body, BodyBudget, Head, Millis, NEVER, Reply},
-};
-
-/// What a stream is doing.
-pub enum Phase<T> {
-    /// Reading its body.
-    Body(T),
-    /// Refused before its body has come; the reply waits for the body's end.
-    Refused(Reply),
-    /// Its answer is being made elsewhere.
-    Waiting,
-    /// Sending the reply's body.
-    Sending {
-        /// The whole body.
-        data: SecretBytes,
-        /// How much of it is sent.
-        sent: usize,
-    },
-    /// Reset while its answer was being made; it is here only to be counted.
-    Orphan,
-}
+use super::limits::{DISCARD_LIMIT, INITIAL_WINDOW};
+use crate::crypto::SecretBytes;
+use crate::http::{Head, Millis, NEVER, Reply};
 
 /// A stream that is not closed.
-pub struct Stream<T> {
+pub(super) struct Stream<T> {
     pub id: u32,
-    pub phase: Phase<T>,
-    pub head: Head,
-    pub body: Body,
-    pub body_limit: usize,
-    /// Value of `content-length`.
-    pub expected: Option<u64>,
-    /// Bytes of the body that have come.
-    pub received: u64,
-    /// The peer may send more.
-    pub is_open: bool,
-    /// What the peer may still send.
-    pub may_receive: i64,
-    /// What may be sent to the peer.
-    pub window: i64,
-    /// Window that was given beyond the first one.
-    pub granted: usize,
-    /// Bytes taken out of the common budget.
-    pub taken: usize,
+    pub opened: Millis,
     pub deadline: Millis,
+    /// How long the service gave the request; 0 for no limit.
+    pub timeout: Millis,
+    /// The peer has sent END_STREAM.
+    pub ended: bool,
+    /// A reply to HEAD has no body.
+    pub without_body: bool,
+    /// What `content-length` said.
+    pub length: Option<u64>,
+    /// Body bytes that came.
+    pub received: u64,
+    /// Bytes that the peer may still send.
+    pub credit: usize,
+    /// Bytes that the peer was allowed beyond the initial window for a body that is kept.
+    pub granted: usize,
+    /// Bytes that may still be sent; negative after the peer made its initial window smaller.
+    pub window: i64,
+    pub state: State<T>,
+}
+
+pub(super) enum State<T> {
+    /// The body is being read.
+    Gathering(Gathering<T>),
+    /// Refused by its head; the reply waits for the end of the body.
+    Refused(Reply),
+    /// The service works on the reply.
+    Working,
+    /// The reply is being sent.
+    Sending(Sending),
+}
+
+/// A request whose body is being read.
+pub(super) struct Gathering<T> {
+    pub ticket: T,
+    pub head: Head,
+    pub body: SecretBytes,
+    pub limit: usize,
+}
+
+/// A reply that is not sent yet, or not whole.
+pub(super) struct Sending {
+    pub reply: Reply,
+    pub started: bool,
+    pub sent: usize,
+    pub ended: bool,
 }
 
 impl<T> Stream<T> {
-    /// A stream whose head is complete. It is taken for one that waits until somebody decides otherwise.
-    pub fn new(id: u32, head: Head, window: i64, is_open: bool) -> Self {
+    pub fn new(id: u32, now: Millis, ended: bool, window: i64) -> Self {
         Self {
             id,
-            phase: Phase::Waiting,
-            head,
-            body: Body::default(),
-            body_limit: 0,
-            expected: None,
-            received: 0,
-            is_open,
-            may_receive: i64::from(STREAM_WINDOW),
-            window,
-            granted: 0,
-            taken: 0,
+            opened: now,
             deadline: NEVER,
+            timeout: 0,
+            ended,
+            without_body: false,
+            length: None,
+            received: 0,
+            credit: INITIAL_WINDOW,
+            granted: 0,
+            window,
+            state: State::Working,
         }
     }
 
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Waiting)
-    }
-
-    pub fn is_orphan(&self) -> bool {
-        matches!(self.phase, Phase::Orphan)
-    }
-
-    /// Whether more of the body is to come and to be kept or read over.
-    pub fn reads_body(&self) -> bool {
-        self.is_open && matches!(self.phase, Phase::Body(_))
-    }
-
-    /// Makes sure that `more` bytes of the body are within the common budget.
-    pub fn take_budget(&mut self, budget: &BodyBudget, more: usize) -> bool {
-        let needed = (self.body.bytes.len() + more).min(self.body_limit);
-        if needed <= FREE_BODY || needed <= self.taken {
-            return true;
+    /// Body bytes in memory.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Gathering(gathering) => gathering.body.len(),
+            _ => 0,
         }
-        // In steps, so that the budget is asked a few times for a body and not for each frame.
-        let step = needed.next_power_of_two().min(self.body_limit).max(needed) - self.taken;
-        let has_room = budget.take(step);
-        self.taken += if has_room { step } else { 0 };
-        has_room
     }
 
-    /// Adds to the body; `true` if there is more than the service wants to see, so that it can answer at once.
-    pub fn is_satisfied_by(&mut self, data: &[u8]) -> bool {
-        if self.body_limit == 0 {
-            return self.received > MAX_DRAIN;
-        }
-        let room = self.body_limit - self.body.bytes.len();
-        self.body.bytes.extend(&data[..data.len().min(room)]);
-        self.body.overflow = data.len() > room;
-        self.body.overflow
+    /// Whether a body is being read that is kept.
+    pub fn is_keeping(&self) -> bool {
+        matches!(&self.state, State::Gathering(gathering) if gathering.limit > 0)
+    }
+
+    /// How many bytes the peer might usefully send beyond those it may send already.
+    pub fn need(&self) -> usize {
+        self.expected().saturating_sub(self.credit)
+    }
+
+    /// How many bytes the peer may and might usefully send.
+    pub fn demand(&self) -> usize {
+        self.expected().min(self.credit)
+    }
+
+    /// Body bytes that are still of interest: to the announced end, or to the first byte too many.
+    fn expected(&self) -> usize {
+        let State::Gathering(gathering) = &self.state else { return 0 };
+        let limit = if gathering.limit == 0 { DISCARD_LIMIT } else { gathering.limit };
+        let whole = (limit as u64).saturating_add(1).min(self.length.unwrap_or(u64::MAX));
+        usize::try_from(whole.saturating_sub(self.received)).unwrap_or(usize::MAX)
     }
 }
