@@ -2,7 +2,7 @@
 
 use kes::{
     crypto::SecretBytes,
-    http::{Admit, Body, Flow, Head, Protocol, Reply, Service},
+    http::{Admit, Body, Head, Protocol, Reply, Service},
 };
 
 /// Answers with the body; paths that begin with `/l` are answered late, those with `/r` are refused.
@@ -49,7 +49,7 @@ pub fn drive(mut connection: impl Protocol<Echo>, mut input: &[u8]) {
             flow = connection.expire(now, &mut out);
         }
         out.clear();
-        if flow == Flow::Close {
+        if flow.ends() {
             return;
         }
     }

@@ -90,8 +90,18 @@ pub enum Flow {
     Continue,
     /// Read nothing more until [`Protocol::complete`] was called.
     Pause,
-    /// Send what is in `out`, then close the connection.
+    /// Send what is in `out`, then close the connection. The peer has sent all that it wanted to.
     Close,
+    /// As [`Flow::Close`], but the peer may still be sending: read on for a moment, so that it gets the reply and not a
+    /// reset (RFC 9112 §9.6).
+    Linger,
+}
+
+impl Flow {
+    /// Whether the connection ends.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Close | Self::Linger)
+    }
 }
 
 /// One connection's side of a protocol.

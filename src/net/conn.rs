@@ -83,6 +83,8 @@ struct Inner {
     backlog: Vec<u8>,
     /// The peer has said that it sends nothing more.
     ended: bool,
+    /// The peer may still be sending when everything is sent to it.
+    lingers: bool,
     counted: Option<Option<Identity>>,
 }
 
@@ -131,6 +133,7 @@ impl Conn {
                 paused: false,
                 backlog: Vec::new(),
                 ended: false,
+                lingers: false,
                 counted: None,
             }),
             hub,
@@ -298,7 +301,7 @@ impl Conn {
         let now = self.hub.now();
         let mut flow = if inner.paused { Flow::Pause } else { Flow::Continue };
         while let Some(tls) = &mut inner.tls {
-            if bytes.is_empty() || flow == Flow::Close {
+            if bytes.is_empty() || flow.ends() {
                 break;
             }
             if tls.read_tls(&mut bytes).is_err() {
@@ -347,7 +350,7 @@ impl Conn {
                 Speaks::H2(h2) => h2.feed(now, &plain[..n], out, &mut session),
             };
             plain[..n].zeroize();
-            if flow == Flow::Close {
+            if flow.ends() {
                 break;
             }
         }
@@ -390,12 +393,14 @@ impl Conn {
         inner.paused = flow == Flow::Pause;
         let is_full =
             inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) && inner.interest == Interest::Write;
-        if is_full && flow != Flow::Close {
+        if is_full && !flow.ends() {
             inner.backlog = std::mem::take(out);
             return;
         }
         encrypt(inner, out);
-        if flow == Flow::Close || (inner.ended && !inner.paused) {
+        if flow.ends() || (inner.ended && !inner.paused) {
+            // Over HTTP/2 the peer may always be sending.
+            inner.lingers = flow == Flow::Linger || matches!(inner.speaks, Speaks::H2(_));
             self.finish(inner);
         }
         while self.flush(inner) && inner.stage == Stage::Open {
@@ -418,10 +423,11 @@ impl Conn {
         let flow = Protocol::<Session>::expire(&mut **h2, soon, &mut out);
         let has_more = !out.is_empty();
         encrypt(inner, &mut out);
-        if flow == Flow::Close {
+        if flow.ends() {
+            inner.lingers = true;
             self.finish(inner);
         }
-        has_more || flow == Flow::Close
+        has_more || flow.ends()
     }
 
     /// Sends what TLS has to send; `true` if all of it is gone.
@@ -475,7 +481,7 @@ impl Conn {
 
     /// Says that nothing more comes, and waits a little for the peer to say the same.
     fn linger(&self, inner: &mut Inner) {
-        if inner.ended || self.socket.shutdown(Shutdown::Write).is_err() {
+        if inner.ended || !inner.lingers || self.socket.shutdown(Shutdown::Write).is_err() {
             return self.close(inner);
         }
         inner.stage = Stage::Lingering;
@@ -497,7 +503,8 @@ impl Conn {
         if inner.stage == Stage::Closed {
             return;
         }
-        let is_shut = inner.stage == Stage::Lingering;
+        // A connection that ended in order is closed by being dropped.
+        let is_shut = matches!(inner.stage, Stage::Lingering | Stage::Finishing);
         inner.stage = Stage::Closed;
         inner.give_up = NEVER;
         self.release(inner);
@@ -526,6 +533,7 @@ impl Conn {
         // rustls has put the alert into its output.
         if inner.stage == Stage::Open {
             inner.stage = Stage::Finishing;
+            inner.lingers = true;
             inner.give_up = self.hub.now() + LINGER;
         }
         self.flush(inner);
@@ -535,6 +543,7 @@ impl Conn {
         self.log_handshake("client sent an HTTP request to an HTTPS server");
         let _ = (&self.socket)
             .write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+        inner.lingers = true;
         self.linger(inner);
     }
 

@@ -10,41 +10,38 @@ use std::{
 };
 
 use super::{Hub, worker::Worker};
-use crate::sys::{epoll::Waker, network::wait_readable};
 
 /// How long to wait before accepting again when there is no room for a connection.
-const PAUSE_MS: i32 = 20;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often at most the log says that there is no room.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts the thread. It ends, and closes the listener, when `stop` is raised.
+/// Starts the thread. It ends, and closes the listener, when [`stop`] was called.
 pub(super) fn start(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
-    stop: Arc<Waker>,
 ) -> io::Result<JoinHandle<()>> {
     super::spawn("kes-listen", move || {
         let mut acceptor = Acceptor { listener, hub, workers, next: 0, complained: None };
-        loop {
-            let (_, stopped) = wait_readable(acceptor.listener.as_fd(), stop.as_fd(), -1);
-            if stopped {
-                return;
-            }
-            if let Err(error) = acceptor.accept_all() {
+        while !acceptor.hub.stopping.load(Ordering::Acquire) {
+            if let Err(error) = acceptor.accept() {
                 acceptor.complain(&error);
-                // `stop` is watched twice: the listener stays readable and would end the wait at once.
-                if wait_readable(stop.as_fd(), stop.as_fd(), PAUSE_MS).0 {
-                    return;
-                }
+                std::thread::sleep(PAUSE);
             }
         }
     })
 }
 
+/// Ends the wait of the accept thread for a connection. `stopping` must have been set.
+pub(super) fn stop(listener: &TcpListener) {
+    // A listener that does not listen any more refuses connections at once.
+    let _ = crate::sys::network::stop_listening(listener.as_fd());
+}
+
 struct Acceptor {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
     next: usize,
@@ -52,26 +49,24 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until nobody waits any more. An error means that there is no room for another connection now.
-    fn accept_all(&mut self) -> io::Result<()> {
-        loop {
-            if self.hub.open.load(Ordering::Relaxed) >= self.hub.limits.connections {
-                return Err(io::Error::other("too many open connections"));
+    /// Waits for a connection and hands it on. An error means that there is no room for another one now.
+    fn accept(&mut self) -> io::Result<()> {
+        if self.hub.open.load(Ordering::Relaxed) >= self.hub.limits.connections {
+            return Err(io::Error::other("too many open connections"));
+        }
+        match crate::sys::network::accept(&self.listener) {
+            Ok((socket, remote)) => {
+                let worker = &self.workers[self.next % self.workers.len()];
+                self.next = self.next.wrapping_add(1);
+                // A connection that cannot be watched is closed by being dropped.
+                let _ = worker.adopt(socket, remote);
+                Ok(())
             }
-            match self.listener.accept() {
-                Ok((socket, remote)) => {
-                    let worker = &self.workers[self.next % self.workers.len()];
-                    self.next = self.next.wrapping_add(1);
-                    // A connection that cannot be watched is closed by being dropped.
-                    let _ = worker.adopt(socket, remote);
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(()),
-                    // Errors of the connection that was about to be accepted (accept(2)).
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => return Err(error),
-                    _ => {}
-                },
-            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Err(error),
+                // All else is about the connection that was to be accepted (accept(2)), or the end.
+                _ => Ok(()),
+            },
         }
     }
 

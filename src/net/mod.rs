@@ -28,7 +28,6 @@ use crate::{
     api::{Api, Peer},
     http::{BodyBudget, Millis},
     name::Identity,
-    sys::epoll::Waker,
 };
 
 /// Every ceiling of the server. Shown at start with `kes server --print-limits`-like clarity in the log.
@@ -130,8 +129,8 @@ impl Hub {
 pub struct Server {
     hub: Arc<Hub>,
     address: SocketAddr,
-    stop_listening: Arc<Waker>,
-    listener: Option<JoinHandle<()>>,
+    listener: Arc<TcpListener>,
+    accepting: Option<JoinHandle<()>>,
     workers: Vec<(Arc<worker::Worker>, JoinHandle<()>)>,
 }
 
@@ -140,7 +139,6 @@ impl Server {
     pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         let listener = TcpListener::bind(address)?;
         crate::sys::network::set_backlog(std::os::fd::AsFd::as_fd(&listener), 4096)?;
-        listener.set_nonblocking(true)?;
         Ok(listener)
     }
 
@@ -165,14 +163,10 @@ impl Server {
         });
         let workers =
             (0..limits.workers).map(|_| worker::start(Arc::clone(&hub))).collect::<io::Result<Vec<_>>>()?;
-        let stop_listening = Arc::new(Waker::new()?);
-        let listener = listen::start(
-            listener,
-            Arc::clone(&hub),
-            workers.iter().map(|(worker, _)| Arc::clone(worker)).collect(),
-            Arc::clone(&stop_listening),
-        )?;
-        Ok(Self { hub, address, stop_listening, listener: Some(listener), workers })
+        let listener = Arc::new(listener);
+        let all = workers.iter().map(|(worker, _)| Arc::clone(worker)).collect();
+        let accepting = Some(listen::start(Arc::clone(&listener), Arc::clone(&hub), all)?);
+        Ok(Self { hub, address, listener, accepting, workers })
     }
 
     /// Where the server really listens (the port may have been 0).
@@ -197,11 +191,11 @@ impl Server {
 
     /// Closes the listener at once, lets running requests finish for [`GRACE`], then cuts every connection.
     pub fn stop(mut self) {
-        self.stop_listening.wake();
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
         self.hub.stopping.store(true, Ordering::Release);
+        listen::stop(&self.listener);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
         self.workers.iter().for_each(|(worker, _)| worker.wake());
         for (_, thread) in self.workers.drain(..) {
             let _ = thread.join();

@@ -45,7 +45,6 @@ pub(super) fn start(hub: Arc<Hub>) -> io::Result<(Arc<Worker>, JoinHandle<()>)> 
 impl Worker {
     /// Takes over a new connection.
     pub(super) fn adopt(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         let conn = {
             let mut table = self.table();

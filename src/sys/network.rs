@@ -2,8 +2,8 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::{AsRawFd, BorrowedFd},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use super::checked;
@@ -15,13 +15,25 @@ pub fn set_backlog(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     checked(unsafe { libc::listen(listener.as_raw_fd(), backlog) }).map(|_| ())
 }
 
-/// Waits until one of two descriptors can be read; whether the first and the second can.
-pub fn wait_readable(first: BorrowedFd<'_>, second: BorrowedFd<'_>, timeout_ms: i32) -> (bool, bool) {
-    let watch = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut both = [watch(first), watch(second)];
-    // SAFETY: `both` is an array of two `pollfd` that lives until the call returns.
-    unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) };
-    (both[0].revents != 0, both[1].revents != 0)
+/// Waits for a connection. Its socket does not block; that spares the call to make it so.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut storage = std::mem::MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes at most `length` bytes of an address into `storage`.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), storage.as_mut_ptr().cast(), &mut length, flags) };
+    let fd = checked(fd)?;
+    // SAFETY: `fd` was just made and belongs to nobody else.
+    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: all bytes are initialised, by zeros and by the kernel, and the family tells which address it is.
+    let remote = unsafe { socket_address(storage.as_ptr().cast()) };
+    Ok((socket, remote.ok_or(io::ErrorKind::Unsupported)?))
+}
+
+/// Makes a listening socket refuse connections; who waits to accept one gets an error.
+pub fn stop_listening(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }).map(|_| ())
 }
 
 /// The addresses of the interfaces that are up, without link-local and multicast ones.
@@ -41,7 +53,7 @@ pub fn interface_addresses() -> Vec<IpAddr> {
             continue;
         }
         // SAFETY: `ifa_addr` is not null and points to an address of the family that it names.
-        addresses.extend(unsafe { address(interface.ifa_addr) });
+        addresses.extend(unsafe { socket_address(interface.ifa_addr) }.map(|address| address.ip()));
     }
     // SAFETY: `list` came from getifaddrs and no reference into it is left.
     unsafe { libc::freeifaddrs(list) };
@@ -52,21 +64,22 @@ pub fn interface_addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// The IP address in a `sockaddr`, `None` for other families.
+/// The IP address and port in a `sockaddr`, `None` for other families.
 ///
 /// # Safety
 /// `socket` must point to a socket address of the family that it names.
-unsafe fn address(socket: *const libc::sockaddr) -> Option<IpAddr> {
+unsafe fn socket_address(socket: *const libc::sockaddr) -> Option<SocketAddr> {
     // SAFETY: promised by the caller; the casts follow the family.
     unsafe {
         match i32::from((*socket).sa_family) {
             libc::AF_INET => {
                 let v4 = &*socket.cast::<libc::sockaddr_in>();
-                Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some((ip, u16::from_be(v4.sin_port)).into())
             }
             libc::AF_INET6 => {
                 let v6 = &*socket.cast::<libc::sockaddr_in6>();
-                Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
+                Some((Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port)).into())
             }
             _ => None,
         }
@@ -76,6 +89,18 @@ unsafe fn address(socket: *const libc::sockaddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_are_accepted_with_their_address_until_the_listener_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, remote) = accept(&listener).unwrap();
+        assert_eq!(remote, client.local_addr().unwrap());
+        let error = std::io::Read::read(&mut socket, &mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        stop_listening(std::os::fd::AsFd::as_fd(&listener)).unwrap();
+        assert!(accept(&listener).is_err());
+    }
 
     #[test]
     fn the_loopback_interface_is_listed() {

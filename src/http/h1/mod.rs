@@ -67,7 +67,10 @@ enum State<T> {
     /// Reading over the rest of a body after the reply.
     Drain { left: Left, allowance: u64 },
     /// Nothing more is read.
-    Closed,
+    Closed {
+        /// The client may still be sending.
+        lingers: bool,
+    },
 }
 
 /// What is left of a body.
@@ -153,15 +156,24 @@ impl<T> H1<T> {
         while self.step(now, &mut rest, out, service) == Step::Again {}
         if rest.len() == input.len() {
             self.input = input;
-        } else if !rest.is_empty() && !matches!(self.state, State::Closed) {
-            self.input.extend(rest);
+        } else {
+            self.keep(rest);
         }
         self.flow()
     }
 
+    /// Keeps what could not be used yet. After the end it is not kept, but it shows that the client goes on sending.
+    fn keep(&mut self, rest: &[u8]) {
+        match &mut self.state {
+            State::Closed { lingers } => *lingers |= !rest.is_empty(),
+            _ => self.input.extend(rest),
+        }
+    }
+
     fn flow(&self) -> Flow {
         match self.state {
-            State::Closed => Flow::Close,
+            State::Closed { lingers: false } => Flow::Close,
+            State::Closed { lingers: true } => Flow::Linger,
             State::Pending { .. } => Flow::Pause,
             _ => Flow::Continue,
         }
@@ -178,7 +190,7 @@ impl<T> H1<T> {
             State::Head => self.read_head(now, input, out, service),
             State::Body { .. } => self.read_body(now, input, out, service),
             State::Drain { .. } => self.drain(now, input),
-            State::Pending { .. } | State::Closed => Step::Wait,
+            State::Pending { .. } | State::Closed { .. } => Step::Wait,
         }
     }
 
@@ -199,7 +211,7 @@ impl<T> H1<T> {
             return Step::Wait;
         }
         if self.closing {
-            return self.close();
+            return self.close(true);
         }
         if self.searched == 0 {
             self.deadline = self.deadline.min(now + HEAD_TIME);
@@ -336,7 +348,7 @@ impl<T> H1<T> {
         };
         write::write(&reply, connection, self.head.method() == "HEAD", out);
         if close {
-            return self.close();
+            return self.close(left.is_some());
         }
         match left {
             Some(left) => {
@@ -354,11 +366,11 @@ impl<T> H1<T> {
             match left.next(input) {
                 Piece::Data(data) => match allowance.checked_sub(data.len() as u64) {
                     Some(rest) => *allowance = rest,
-                    None => return self.close(),
+                    None => return self.close(true),
                 },
                 Piece::End => break,
                 Piece::Hungry => return Step::Wait,
-                Piece::Malformed => return self.close(),
+                Piece::Malformed => return self.close(true),
             }
         }
         self.rest(now);
@@ -389,11 +401,11 @@ impl<T> H1<T> {
             reply.body = SecretBytes::from(text.into_bytes());
         }
         write::write(&reply, Connection::Close, false, out);
-        self.close()
+        self.close(true)
     }
 
-    fn close(&mut self) -> Step {
-        self.state = State::Closed;
+    fn close(&mut self, lingers: bool) -> Step {
+        self.state = State::Closed { lingers };
         self.deadline = NEVER;
         self.forget_body();
         Step::Wait
@@ -408,13 +420,13 @@ impl<T> H1<T> {
 
 impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
     fn feed(&mut self, now: Millis, input: &[u8], out: &mut Vec<u8>, service: &mut S) -> Flow {
-        if matches!(self.state, State::Closed) {
-            return Flow::Close;
+        if matches!(self.state, State::Closed { .. }) {
+            return self.flow();
         }
         if matches!(self.state, State::Pending { .. }) {
             if self.input.len() + input.len() > MAX_PENDING {
-                self.close();
-                return Flow::Close;
+                self.close(true);
+                return self.flow();
             }
             self.input.extend(input);
             return Flow::Pause;
@@ -426,9 +438,8 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
         // Nothing is waiting, as nearly always: what has come is looked at where it is.
         let mut rest = input;
         while self.step(now, &mut rest, out, service) == Step::Again {}
-        if !rest.is_empty() && !matches!(self.state, State::Closed) {
-            self.input.extend(rest);
-        } else if self.input.capacity() > IDLE_BUFFER {
+        self.keep(rest);
+        if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER {
             self.input = SecretBytes::new();
         }
         self.flow()
@@ -460,7 +471,7 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
 
     fn expire(&mut self, now: Millis, _out: &mut Vec<u8>) -> Flow {
         if now >= self.deadline {
-            self.close();
+            self.close(false);
         }
         self.flow()
     }
@@ -468,7 +479,7 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
     fn shutdown(&mut self, _now: Millis, _out: &mut Vec<u8>) -> Flow {
         self.closing = true;
         if matches!(self.state, State::Head | State::Drain { .. }) {
-            self.close();
+            self.close(false);
         }
         self.flow()
     }

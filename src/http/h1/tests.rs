@@ -60,7 +60,7 @@ fn statuses(out: &str) -> Vec<u16> {
 fn is_refused(input: impl AsRef<[u8]>, status: u16) {
     let (flow, statuses, out, service) = talk(&input);
     let shown = input.as_ref().escape_ascii();
-    assert_eq!((flow, &statuses[..]), (Flow::Close, &[status][..]), "{shown}");
+    assert_eq!((flow, &statuses[..]), (Flow::Linger, &[status][..]), "{shown}");
     assert!(out.contains("Connection: close\r\n"), "{shown}");
     assert!(service.seen.is_empty(), "{shown}: {:?}", service.seen);
 }
@@ -172,7 +172,7 @@ fn a_head_that_never_ends_is_431() {
     // The same in small pieces: no more than the limit is ever kept.
     let (mut connection, mut service, mut out) = (connection(), Echo::default(), Vec::new());
     for piece in long.as_bytes().chunks(100) {
-        if connection.feed(0, piece, &mut out, &mut service) == Flow::Close {
+        if connection.feed(0, piece, &mut out, &mut service).ends() {
             break;
         }
         assert!(connection.input.len() <= MAX_HEAD);
@@ -237,7 +237,7 @@ fn a_body_over_the_limit_is_cut_and_its_rest_is_read_over() {
     for request in [long, post("Transfer-Encoding: chunked", &(chunks.repeat(8) + "0\r\n\r\n"))] {
         let (mut connection, mut service, mut out) = (connection(), Echo::default(), Vec::new());
         let mut pieces = request.as_bytes().chunks(1000);
-        assert!(pieces.any(|piece| connection.feed(0, piece, &mut out, &mut service) == Flow::Close));
+        assert!(pieces.any(|piece| connection.feed(0, piece, &mut out, &mut service) == Flow::Linger));
         assert_eq!(service.seen, ["POST /a xxxxxxxxxx+"], "too much to be read over");
     }
 }
@@ -265,7 +265,7 @@ fn a_client_that_expects_100_gets_it_when_its_body_is_wanted() {
     assert_eq!(talk(head("/a") + "Hello").1, [200], "the body is here already");
     for target in ["/refuse", "/none"] {
         let (flow, _, out, _) = talk(head(target));
-        assert_eq!(flow, Flow::Close);
+        assert_eq!(flow, Flow::Linger);
         assert!(out.contains("Connection: close") && !out.contains("100 Continue"));
     }
 }
@@ -300,7 +300,7 @@ fn a_client_that_pipelines_without_end_is_cut_off() {
     let (mut connection, mut service, mut out) = (connection(), Echo::default(), Vec::new());
     connection.feed(0, b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n", &mut out, &mut service);
     let mut flows = (0..100).map(|_| connection.feed(0, &[b'x'; 4096], &mut out, &mut service));
-    assert!(flows.any(|flow| flow == Flow::Close));
+    assert!(flows.any(|flow| flow == Flow::Linger));
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn bodies_share_a_budget() {
     first.feed(0, &[b'x'; 60_000], &mut out, &mut Big);
     assert!(budget.used() >= 60_000);
     second.feed(0, head, &mut out, &mut Big);
-    assert_eq!(second.feed(0, &[b'x'; 60_000], &mut out, &mut Big), Flow::Close);
+    assert_eq!(second.feed(0, &[b'x'; 60_000], &mut out, &mut Big), Flow::Linger);
     assert!(String::from_utf8_lossy(&out).ends_with("503 Service Unavailable"));
     first.feed(0, &[b'x'; 30_000], &mut out, &mut Big);
     assert_eq!(budget.used(), 0);
@@ -413,7 +413,7 @@ proptest! {
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(cuts.next().unwrap_or(7).min(rest.len()));
             rest = after;
-            if connection.feed(0, piece, &mut out, &mut service) == Flow::Close {
+            if connection.feed(0, piece, &mut out, &mut service).ends() {
                 break;
             }
         }
