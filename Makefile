@@ -15,7 +15,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 # Pinned versions of the real clients and of the protocol checker.
 MINIO  := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 MC     := github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9
-H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 export KES_BIN TOOLS
 

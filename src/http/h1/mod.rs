@@ -1,6 +1,8 @@
 //! HTTP/1.1 as a server speaks it (RFC 9112): strict heads, bodies of known length or in chunks, keep-alive, pipelining,
 //! `Expect: 100-continue`. One request at a time is read, answered, and only then the next one looked at.
 
+#![forbid(unsafe_code)]
+
 mod chunked;
 mod parse;
 #[cfg(test)]
