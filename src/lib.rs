@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod crypto;
+pub mod feed;
 pub mod http;
 pub mod keyring;
 pub mod keystore;

@@ -1,12 +1,19 @@
-//! The error log: one line per event on stderr, in the form of Go's `slog` text (`server-api` §7.7).
+//! The error log: one line per event on stderr, in the form of Go's `slog` text (`server-api` §7.7), and the same line
+//! as JSON to those who listen to `/v1/log/error` (§7.5).
 
 use std::{
     fmt::Write as _,
     io::Write as _,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
 };
 
-use crate::text::time::Timestamp;
+use crate::{
+    feed::Feed,
+    text::{json::Object, time::Timestamp},
+};
 
 /// Details, such as why a client was refused.
 pub const DEBUG: i32 = -4;
@@ -19,29 +26,39 @@ pub const ERROR: i32 = 8;
 
 /// Writes lines at or above a level to stderr.
 #[derive(Debug)]
-pub struct Logger(AtomicI32);
+pub struct Logger {
+    level: AtomicI32,
+    feed: Arc<Feed>,
+}
 
 impl Logger {
     /// A logger for lines at or above `level`.
     pub fn new(level: i32) -> Self {
-        Self(AtomicI32::new(level))
+        Self { level: AtomicI32::new(level), feed: Arc::default() }
     }
 
     /// Changes the level.
     pub fn set_level(&self, level: i32) {
-        self.0.store(level, Ordering::Relaxed);
+        self.level.store(level, Ordering::Relaxed);
+    }
+
+    /// Those who listen.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// Whether lines of `level` are written.
     pub fn is_on(&self, level: i32) -> bool {
-        level >= self.0.load(Ordering::Relaxed)
+        level >= self.level.load(Ordering::Relaxed)
     }
 
     /// Writes one line with attributes.
     pub fn log(&self, level: i32, message: &str, attributes: &[(&str, &str)]) {
         if self.is_on(level) {
+            let line = line(level, message, attributes);
             // A stderr that is closed or full does not matter to the server.
-            let _ = std::io::stderr().write_all(line(level, message, attributes).as_bytes());
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            self.feed.publish(|| event(&line));
         }
     }
 
@@ -54,6 +71,16 @@ impl Logger {
     pub fn warn(&self, message: &str) {
         self.log(WARN, message, &[]);
     }
+
+    /// A line at level ERROR.
+    pub fn error(&self, message: &str) {
+        self.log(ERROR, message, &[]);
+    }
+}
+
+/// What those who listen get of a line.
+fn event(line: &str) -> Vec<u8> {
+    Object::new(line.len() + 32).text("message", line.trim_end_matches('\n')).line().to_vec()
 }
 
 /// One finished line, line feed included.

@@ -4,7 +4,9 @@
 
 mod identity;
 mod key;
+mod logs;
 mod policy;
+mod proxy;
 mod reply;
 mod route;
 mod status;
@@ -14,16 +16,18 @@ mod tests;
 use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
+pub use proxy::{Client, Proxies};
 pub use reply::ApiError;
 use route::{Action, Auth, ROUTES, Route, Target};
 
 use crate::{
-    audit::{AuditEvent, AuditLog},
+    audit::{AuditEvent, AuditFile, AuditLog},
     config::{ApiConfig, LogConfig},
+    feed::Listen,
     http::{Admit, Body, Head, Reply, Service},
     keyring::Keyring,
     log::{DEBUG, ERROR, INFO, Logger},
@@ -59,6 +63,16 @@ pub enum Peer {
     SeveralCertificates,
 }
 
+impl Peer {
+    /// The identity, if there is exactly one certificate.
+    pub fn identity(self) -> Option<Identity> {
+        match self {
+            Self::Known(identity) => Some(identity),
+            _ => None,
+        }
+    }
+}
+
 /// Something to do on a thread that may block.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -72,6 +86,10 @@ pub trait Connection {
 
     /// The one who takes the late answer for `stream`. Dropping it unanswered answers 500.
     fn responder(&self, stream: u32) -> Box<dyn Respond>;
+
+    /// The one who takes pieces of the reply for `stream`, if it goes on ([`Reply::tail`]). Pieces that the client does
+    /// not take are counted in `lost`.
+    fn listener(&self, stream: u32, lost: Arc<AtomicU64>) -> Arc<dyn Listen>;
 
     /// Hands `job` to the bounded pool for blocking work; gives it back if the queue is full (answer 503 then).
     fn submit(&self, job: Job) -> Result<(), Job>;
@@ -95,13 +113,14 @@ pub fn internal_error() -> Reply {
 pub struct State {
     policies: PolicySet,
     keyring: Arc<Keyring>,
+    proxies: Proxies,
     /// For each of [`ROUTES`]: who may call it and its time in milliseconds.
     settings: [(Auth, u64); ROUTES.len()],
 }
 
 impl State {
-    /// The state of a configuration with these policies, keys and `api:` entries.
-    pub fn new(policies: PolicySet, keyring: Arc<Keyring>, api: &[ApiConfig]) -> Self {
+    /// The state of a configuration with these policies, keys, TLS proxies and `api:` entries.
+    pub fn new(policies: PolicySet, keyring: Arc<Keyring>, proxies: Proxies, api: &[ApiConfig]) -> Self {
         let settings = std::array::from_fn(|index| {
             let route = &ROUTES[index];
             let entry = api.iter().find(|entry| entry.path == route.path);
@@ -112,7 +131,7 @@ impl State {
             });
             (if skips { Auth::Own } else { route.auth }, millis)
         });
-        Self { policies, keyring, settings }
+        Self { policies, keyring, proxies, settings }
     }
 }
 
@@ -121,27 +140,31 @@ pub struct Api {
     state: RwLock<Arc<State>>,
     log: Logger,
     audit: AuditLog,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     started: Timestamp,
 }
 
 impl Api {
     /// An API that starts now.
-    pub fn new(state: State, log: LogConfig) -> Self {
+    pub fn new(state: State, log: &LogConfig, audit: Option<AuditFile>, metrics: Arc<Metrics>) -> Self {
         Self {
             state: RwLock::new(Arc::new(state)),
             log: Logger::new(log.error),
-            audit: AuditLog::new(log.audit),
-            metrics: Metrics::new(),
+            audit: AuditLog::new(log.audit, audit),
+            metrics,
             started: Timestamp::now(),
         }
     }
 
     /// Uses `state` for all requests that come from now on.
-    pub fn swap(&self, state: State, log: LogConfig) {
+    pub fn swap(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+    }
+
+    /// Uses these levels and this file for all events from now on.
+    pub fn set_logs(&self, log: &LogConfig, audit: Option<AuditFile>) {
         self.log.set_level(log.error);
-        self.audit.set_level(log.audit);
+        self.audit.set(log.audit, audit);
     }
 
     /// The error log.
@@ -149,9 +172,19 @@ impl Api {
         &self.log
     }
 
-    /// Whether `identity` is the admin or in a policy.
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    fn metrics_text(&self) -> String {
+        self.metrics.text(self.audit.feed(), self.log.feed())
+    }
+
+    /// Whether `identity` is the admin, in a policy or a TLS proxy.
     pub fn knows(&self, identity: &Identity) -> bool {
-        self.state().policies.knows(identity)
+        let state = self.state();
+        state.policies.knows(identity) || state.proxies.identities.contains(identity)
     }
 
     fn state(&self) -> Arc<State> {
@@ -163,12 +196,18 @@ impl Api {
 pub struct Session<'a> {
     api: &'a Arc<Api>,
     connection: &'a dyn Connection,
+    is_for_probes: bool,
 }
 
 impl<'a> Session<'a> {
     /// Answers requests that come over `connection`.
     pub fn new(api: &'a Arc<Api>, connection: &'a dyn Connection) -> Self {
-        Self { api, connection }
+        Self { api, connection, is_for_probes: false }
+    }
+
+    /// Answers requests over the listener for probes: a few routes that tell how the server is, to anybody.
+    pub fn for_probes(api: &'a Arc<Api>, connection: &'a dyn Connection) -> Self {
+        Self { api, connection, is_for_probes: true }
     }
 }
 
@@ -177,6 +216,7 @@ pub struct Ticket {
     state: Arc<State>,
     route: &'static Route,
     caller: Option<Identity>,
+    address: IpAddr,
     /// The percent-decoded path, if it differs from the one in the head.
     decoded: Option<Vec<u8>>,
     started: Instant,
@@ -188,24 +228,30 @@ impl Service for Session<'_> {
     fn admit(&mut self, head: &Head) -> Admit<Ticket> {
         let (index, path) = match route::find(head.target()) {
             Target::Route(index, path) => (index, path),
-            Target::Redirect(to) => return Admit::Refuse(reply::redirect(head.method(), to)),
-            Target::Unknown => return Admit::Refuse(reply::not_found()),
+            Target::Redirect(to) if !self.is_for_probes => {
+                return Admit::Refuse(reply::redirect(head.method(), to));
+            }
+            _ => return Admit::Refuse(reply::not_found()),
         };
         let route = &ROUTES[index];
+        if self.is_for_probes && !route.is_for_probes() {
+            return Admit::Refuse(reply::not_found());
+        }
         if !route.accepts(head.method()) {
             return Admit::Refuse(wrong_method(head.method(), route.method));
         }
         let state = self.api.state();
         let (auth, timeout) = state.settings[index];
-        let caller = match self.authenticate(&state, auth, &path, head.method()) {
-            Ok(caller) => caller,
+        let auth = if self.is_for_probes { Auth::None } else { auth };
+        let (caller, address) = match self.authenticate(&state, auth, &path, head) {
+            Ok(client) => client,
             Err(error) => return Admit::Refuse(error.reply()),
         };
         let decoded = match path {
             std::borrow::Cow::Owned(decoded) => Some(decoded),
             std::borrow::Cow::Borrowed(_) => None,
         };
-        let ticket = Ticket { state, route, caller, decoded, started: Instant::now() };
+        let ticket = Ticket { state, route, caller, address, decoded, started: Instant::now() };
         Admit::Accept { ticket, body_limit: route.max_body, timeout }
     }
 
@@ -215,7 +261,7 @@ impl Service for Session<'_> {
             method: if head.method() == "POST" { "POST" } else { ticket.route.method },
             resource: ticket.route.path.len(),
             path,
-            address: self.connection.address(),
+            address: ticket.address,
             caller: ticket.caller,
         };
         let record =
@@ -234,47 +280,48 @@ impl Service for Session<'_> {
 }
 
 impl Session<'_> {
-    /// Who calls, if he may (`server-api` §1.3, §5). `path` is percent-decoded.
+    /// Who calls and from where, if he may (`server-api` §1.3, §5). `path` is percent-decoded.
     fn authenticate(
         &self,
         state: &State,
         auth: Auth,
         path: &[u8],
-        method: &str,
-    ) -> Result<Option<Identity>, ApiError> {
-        let peer = self.connection.peer();
-        let caller = match peer {
-            Peer::Known(identity) => Some(identity),
-            _ => None,
-        };
-        if auth != Auth::Standard {
-            return Ok(caller.filter(|_| auth == Auth::Own));
+        head: &Head,
+    ) -> Result<(Option<Identity>, IpAddr), ApiError> {
+        let sender = Client { peer: self.connection.peer(), address: self.connection.address() };
+        if auth == Auth::None {
+            return Ok((None, sender.address));
         }
-        let (error, cause) = match peer {
-            Peer::NoCertificate => {
-                (NO_CERTIFICATE, String::from_utf8_lossy(&NO_CERTIFICATE.message).into_owned())
-            }
-            Peer::SeveralCertificates => {
-                (SEVERAL_CERTIFICATES, String::from_utf8_lossy(&SEVERAL_CERTIFICATES.message).into_owned())
-            }
-            Peer::Known(identity) => match state.policies.decide(&identity, path) {
-                Decision::Allow => return Ok(caller),
-                Decision::UnknownIdentity => (NOT_ALLOWED, "access denied: identity not found".into()),
-                Decision::Rejected(index) => {
-                    let name = &state.policies.policies[index].name;
-                    (NOT_ALLOWED, format!("access denied: rejected by policy '{name}'"))
-                }
+        let client = state.proxies.client(sender, head);
+        if auth == Auth::Own {
+            let Ok(client) = client else { return Ok((None, sender.address)) };
+            return Ok((client.peer.identity(), client.address));
+        }
+        let (error, cause) = match &client {
+            Err(error) => (error.clone(), error.text()),
+            Ok(client) => match client.peer {
+                Peer::NoCertificate => (NO_CERTIFICATE, NO_CERTIFICATE.text()),
+                Peer::SeveralCertificates => (SEVERAL_CERTIFICATES, SEVERAL_CERTIFICATES.text()),
+                Peer::Known(identity) => match state.policies.decide(&identity, path) {
+                    Decision::Allow => return Ok((Some(identity), client.address)),
+                    Decision::UnknownIdentity => (NOT_ALLOWED, "access denied: identity not found".into()),
+                    Decision::Rejected(index) => {
+                        let name = &state.policies.policies[index].name;
+                        (NOT_ALLOWED, format!("access denied: rejected by policy '{name}'"))
+                    }
+                },
             },
         };
         if self.api.log.is_on(DEBUG) {
+            let client = client.unwrap_or(sender);
             let origin = Origin {
                 method: "",
                 resource: 0,
                 path: path.to_vec(),
-                address: self.connection.address(),
-                caller,
+                address: client.address,
+                caller: client.peer.identity(),
             };
-            origin.log(&self.api.log, DEBUG, &cause, method);
+            origin.log(&self.api.log, DEBUG, &cause, head.method());
         }
         Err(error)
     }
@@ -354,6 +401,7 @@ impl Record {
     }
 
     fn panicked(self) -> Reply {
+        self.api.metrics.panics.add();
         self.log(INFO, "panic while serving the request");
         self.finish(Err(INTERNAL))
     }
@@ -365,7 +413,7 @@ impl Record {
             _ => return,
         };
         let name = String::from_utf8_lossy(self.origin.resource());
-        self.api.audit.write(&AuditEvent {
+        let event = AuditEvent {
             message: &format!("secret key '{name}' {done}"),
             method: self.origin.method,
             path: &String::from_utf8_lossy(&self.origin.path),
@@ -373,7 +421,8 @@ impl Record {
             identity: &self.origin.identity(),
             status: 200,
             time,
-        });
+        };
+        self.api.audit.write(&event, &self.api.log);
     }
 }
 
@@ -463,5 +512,7 @@ fn dispatch<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Action::DescribeIdentity => Outcome::Now(identity::describe(call)),
         Action::ListIdentities => Outcome::Now(identity::list(call)),
         Action::DescribeSelf => Outcome::Now(identity::describe_self(call)),
+        Action::ErrorLog => Outcome::Now(logs::follow(call, call.record.api.log.feed())),
+        Action::AuditLog => Outcome::Now(logs::follow(call, call.record.api.audit.feed())),
     }
 }

@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::{
-    crypto::SecretBytes,
-    http::Reply,
-    text::{encode::base64_into, json::push_string},
-};
+use crate::{crypto::SecretBytes, http::Reply, text::json::push_string};
+
+pub use crate::text::json::Object;
 
 /// What goes to the client on failure: the texts are protocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +26,11 @@ impl ApiError {
         Self { status, message: Cow::Owned([before.as_bytes(), quoted, after.as_bytes()].concat()) }
     }
 
+    /// The text, for the log.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.message).into_owned()
+    }
+
     /// The reply: `{"message":"TEXT"`, a line feed, `}` (§3.2).
     pub fn reply(&self) -> Reply {
         let mut body = SecretBytes::with_capacity(self.message.len() + 32);
@@ -38,73 +41,10 @@ impl ApiError {
     }
 }
 
-/// Writes one JSON object member by member, into memory that is wiped.
-pub struct Object(SecretBytes);
-
 impl Object {
-    /// An object with room for `capacity` bytes.
-    pub fn new(capacity: usize) -> Self {
-        let mut text = SecretBytes::with_capacity(capacity + 8);
-        text.extend(b"{");
-        Self(text)
-    }
-
-    /// A member with a text.
-    pub fn text(mut self, name: &str, value: &str) -> Self {
-        self.name(name);
-        push_string(value.as_bytes(), &mut self.0);
-        self
-    }
-
-    /// A member with bytes as base64.
-    pub fn bytes(mut self, name: &str, value: &[u8]) -> Self {
-        self.name(name);
-        self.0.extend(b"\"");
-        base64_into(value, &mut self.0);
-        self.0.extend(b"\"");
-        self
-    }
-
-    /// A member with JSON that is finished already: a number, a truth value, an object.
-    pub fn raw(mut self, name: &str, value: &[u8]) -> Self {
-        self.name(name);
-        self.0.extend(value);
-        self
-    }
-
-    /// A member with a list of texts.
-    pub fn list<'a>(mut self, name: &str, values: impl Iterator<Item = &'a str>) -> Self {
-        self.name(name);
-        self.0.extend(b"[");
-        for (place, value) in values.enumerate() {
-            if place > 0 {
-                self.0.extend(b",");
-            }
-            push_string(value.as_bytes(), &mut self.0);
-        }
-        self.0.extend(b"]");
-        self
-    }
-
-    /// The closed object.
-    pub fn end(mut self) -> SecretBytes {
-        self.0.extend(b"}");
-        self.0
-    }
-
     /// The object as a reply with status 200.
     pub fn reply(self) -> Reply {
-        let mut body = self.end();
-        body.extend(b"\n");
-        json(body)
-    }
-
-    fn name(&mut self, name: &str) {
-        if self.0.len() > 1 {
-            self.0.extend(b",");
-        }
-        push_string(name.as_bytes(), &mut self.0);
-        self.0.extend(b":");
+        json(self.line())
     }
 }
 

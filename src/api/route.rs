@@ -56,6 +56,10 @@ pub enum Action {
     ListIdentities,
     /// `/v1/identity/self/describe`
     DescribeSelf,
+    /// `/v1/log/error`
+    ErrorLog,
+    /// `/v1/log/audit`
+    AuditLog,
 }
 
 /// One entry of the API.
@@ -67,7 +71,7 @@ pub struct Route {
     pub path: &'static str,
     /// Most bytes of a body.
     pub max_body: usize,
-    /// Seconds until the reply must be complete.
+    /// Seconds until the reply must be complete; 0 for no limit.
     pub timeout: u64,
     /// Who may call it.
     pub auth: Auth,
@@ -89,7 +93,7 @@ const fn standard(method: &'static str, path: &'static str, max_body: usize, act
 const MB: usize = 1_000_000;
 
 /// All routes, sorted by path.
-pub const ROUTES: [Route; 20] = [
+pub const ROUTES: [Route; 22] = [
     open("/v1/api", 10, Auth::Standard, Action::Routes),
     standard("GET", "/v1/identity/describe/", 0, Action::DescribeIdentity),
     standard("GET", "/v1/identity/list/", 0, Action::ListIdentities),
@@ -103,6 +107,8 @@ pub const ROUTES: [Route; 20] = [
     standard("PUT", "/v1/key/hmac/", MB, Action::Hmac),
     standard("PUT", "/v1/key/import/", MB, Action::ImportKey),
     standard("GET", "/v1/key/list/", 0, Action::ListKeys),
+    open("/v1/log/audit", 0, Auth::Standard, Action::AuditLog),
+    open("/v1/log/error", 0, Auth::Standard, Action::ErrorLog),
     open("/v1/metrics", 15, Auth::Standard, Action::Metrics),
     standard("GET", "/v1/policy/describe/", 0, Action::DescribePolicy),
     standard("GET", "/v1/policy/list/", 0, Action::ListPolicies),
@@ -113,6 +119,11 @@ pub const ROUTES: [Route; 20] = [
 ];
 
 impl Route {
+    /// Whether the listener for probes answers it.
+    pub fn is_for_probes(&self) -> bool {
+        matches!(self.action, Action::Version | Action::Ready | Action::Status | Action::Metrics)
+    }
+
     /// Whether `method` is the right one.
     pub fn accepts(&self, method: &str) -> bool {
         method == self.method || (method == "POST" && self.method == "PUT")

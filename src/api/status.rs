@@ -78,7 +78,7 @@ pub fn status<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
 pub fn metrics<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
     // Not later because it blocks, but because it reads files.
     call.later(|record| {
-        let body = SecretBytes::from(record.api.metrics.text().into_bytes());
+        let body = SecretBytes::from(record.api.metrics_text().into_bytes());
         Ok(Reply { content_type: CONTENT_TYPE, body, ..Reply::empty(200) })
     })
 }

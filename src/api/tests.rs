@@ -45,6 +45,10 @@ impl Connection for House {
         Box::new(Responder(stream, self.sender.clone()))
     }
 
+    fn listener(&self, stream: u32, _lost: Arc<AtomicU64>) -> Arc<dyn Listen> {
+        Arc::new(Ear(stream, self.sender.clone()))
+    }
+
     fn submit(&self, job: Job) -> Result<(), Job> {
         match &self.jobs {
             Jobs::AtOnce => job(),
@@ -52,6 +56,16 @@ impl Connection for House {
             Jobs::Refused => return Err(job),
         }
         Ok(())
+    }
+}
+
+/// Takes events of a log stream as if they were answers.
+struct Ear(u32, mpsc::Sender<(u32, Reply)>);
+
+impl Listen for Ear {
+    fn tell(&self, event: &Arc<[u8]>) {
+        let body = SecretBytes::from(event.to_vec());
+        let _ = self.1.send((self.0, Reply { body, ..Reply::empty(0) }));
     }
 }
 
@@ -81,11 +95,12 @@ fn house_with(allow: &[&str], deny: &[&str], api: &[ApiConfig]) -> House {
     };
     let store = Arc::new(TroubledStore::new());
     let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
-    let keyring = Arc::new(Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, no_expiry));
+    let keyring = Arc::new(Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, no_expiry, Arc::default()));
     keyring.create(&KeyName::parse("a").unwrap(), &KeyVersion::generate("me").unwrap()).unwrap();
-    let state = State::new(PolicySet::new(ADMIN.to_string(), vec![policy]), keyring, api);
+    let state = State::new(PolicySet::new(ADMIN.to_string(), vec![policy]), keyring, Proxies::default(), api);
     let (sender, answers) = mpsc::channel();
-    let api = Arc::new(Api::new(state, LogConfig { error: 100, audit: 100 }));
+    let api =
+        Arc::new(Api::new(state, &LogConfig { error: 8, audit: 100, file: None }, None, Arc::default()));
     House { api, store, peer: Peer::Known(CLIENT), jobs: Jobs::AtOnce, answers: Mutex::new(answers), sender }
 }
 
@@ -503,8 +518,13 @@ fn a_panic_in_a_handler_costs_one_request() {
     let house = house();
     let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
     let policies = house.api.state().policies.clone();
-    let state = State::new(policies, Arc::new(Keyring::new(Arc::new(Panics), no_expiry)), &[]);
-    house.api.swap(state, LogConfig { error: 100, audit: 100 });
+    let state = State::new(
+        policies,
+        Arc::new(Keyring::new(Arc::new(Panics), no_expiry, Arc::default())),
+        Proxies::default(),
+        &[],
+    );
+    house.api.swap(state);
     house.fails("GET", "/v1/ready", None, 500, "internal server error");
     house.fails("PUT", "/v1/key/create/b", None, 500, "internal server error");
     assert_eq!(house.call("GET", "/v1/key/list/", None).0, 200);

@@ -1,10 +1,12 @@
 //! The command line: finds the command in the table, calls it, turns what comes of it into an exit status.
 
 mod args;
+mod banner;
 mod help;
 mod identity;
 mod pair;
 pub mod server;
+mod setup;
 mod table;
 pub mod term;
 

@@ -1,21 +1,22 @@
-//! `kes server`: builds everything that one configuration asks for, starts the server, and answers signals.
+//! `kes server`: starts the server that one configuration asks for, and answers signals and the clock.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Failure, ServerArgs};
+use super::{
+    Failure, ServerArgs, banner,
+    setup::{Setup, config_file, open_store, read_config},
+};
 use crate::{
-    api::{Api, State},
-    config::{self, Config, KeyStoreConfig, Overrides},
-    keyring::{KeyVersion, Keyring},
-    keystore::{KeyStore, StoreError, fs::FsStore, mem::MemStore},
-    net::{Limits, Server},
-    sys::{self, signals::Signal},
+    api::Api,
+    metrics::Metrics,
+    net::{Limits, Listeners, Server},
+    sys::{self, service, signals::Signal},
+    text::time::Timestamp,
     tls,
 };
 
@@ -23,10 +24,13 @@ use crate::{
 const CHECK_STORE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the certificate files are read again (`server-api` §1.6).
-const RELOAD_TLS_EVERY: Duration = Duration::from_secs(15 * 60);
+const REFRESH_TLS_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Below this limit of locked memory the server would run out of it while it starts.
 const ENOUGH_LOCKED: u64 = 128 << 20;
+
+/// The name by which a service manager hands over the listener for probes (`FileDescriptorName=`).
+const PROBE: &str = "probe";
 
 /// Runs the server until it is told to stop, or only looks at everything (`--check`).
 pub fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
@@ -45,7 +49,7 @@ fn check(args: &ServerArgs) -> Result<(), String> {
     if args.check.as_deref() == Some("connect") {
         open_store(&config.keystore)?;
     }
-    say(&format!("{}: ok\n", file.display()));
+    banner::say(&format!("{}: ok\n", file.display()));
     Ok(())
 }
 
@@ -53,26 +57,52 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
     if args.dev && args.config.is_some() {
         return Err("--config cannot be used with --dev. See 'kes server --help'".into());
     }
+    // Before anything is opened, which might take the numbers of these.
+    let inherited = service::listeners().map_err(|error| error.to_string())?;
     sys::memory::limit_heaps();
     sys::memory::forbid_dumps().map_err(|error| format!("failed to forbid core dumps: {error}"))?;
     let locked = lock_memory(args.mlock)?;
     sys::signals::block().map_err(|error| format!("failed to block signals: {error}"))?;
     let limits = Limits::for_machine(sys::memory::raise_descriptor_limit());
 
-    let setup = if args.dev { Setup::development(args)? } else { Setup::read(args)? };
-    let listener = Server::bind(setup.address)
-        .map_err(|error| format!("listen tcp {}: bind: {error}", setup.address))?;
+    let metrics = Arc::new(Metrics::new());
+    let mut setup = if args.dev { Setup::development(args, &metrics)? } else { Setup::read(args, &metrics)? };
+    let listeners = open_listeners(&setup, inherited)?;
     setup.create_predefined_keys()?;
-    let api = Arc::new(Api::new(setup.state(), setup.log));
+    metrics.certificate_expiry.set(setup.tls.not_after);
+    let audit_file = setup.audit_file.take();
+    let api = Arc::new(Api::new(setup.state(), &setup.config.log, audit_file, metrics));
     for notice in setup.store_notices.iter().skip(1) {
         api.log().warn(notice);
     }
-    let server = Server::start(listener, Arc::clone(&setup.tls), Arc::clone(&api), limits)
+    let server = Server::start(listeners, Arc::clone(&setup.tls.config), Arc::clone(&api), limits)
         .map_err(|error| format!("failed to start the server's threads: {error}"))?;
     let running = Running { args: args.clone(), server, api, setup, locked, limits };
     running.announce("=> Server is up and running...");
+    running.notify("READY=1\nSTATUS=Serving");
     running.serve();
     Ok(())
+}
+
+/// The listeners of the service manager, or those that the configuration names.
+fn open_listeners(setup: &Setup, inherited: Vec<service::Inherited>) -> Result<Listeners, String> {
+    let (mut probes, mut others): (Vec<_>, Vec<_>) =
+        inherited.into_iter().partition(|inherited| inherited.name == PROBE);
+    if others.len() > 1 || probes.len() > 1 {
+        return Err(format!("LISTEN_FDS: at most one listener for the API and one named '{PROBE}'"));
+    }
+    let bind = |address: SocketAddr| {
+        Server::bind(address).map_err(|error| format!("listen tcp {address}: bind: {error}"))
+    };
+    let api = match others.pop() {
+        Some(inherited) => inherited.listener,
+        None => bind(setup.config.address)?,
+    };
+    let probe = match (probes.pop(), setup.config.probe) {
+        (Some(inherited), _) => Some(inherited.listener),
+        (None, address) => address.map(bind).transpose()?,
+    };
+    Ok(Listeners { api, probe })
 }
 
 /// Locks all memory: with the flag or not at all, without it only where it cannot do harm.
@@ -96,146 +126,6 @@ fn lock_memory(demanded: bool) -> Result<bool, String> {
     ))
 }
 
-/// Everything that one reading of the configuration makes.
-struct Setup {
-    address: SocketAddr,
-    config: Config,
-    tls: Arc<rustls::ServerConfig>,
-    keyring: Arc<Keyring>,
-    log: config::LogConfig,
-    made: Instant,
-    /// Lines about the key store: how it is sealed, for the banner; then what the operator should do, for the log too.
-    store_notices: Vec<String>,
-    /// The admin's API key, in development mode only.
-    api_key: Option<tls::identity::ApiKey>,
-}
-
-impl Setup {
-    /// Reads the configuration and opens what it names. Nothing is created but the key directory and its seal file.
-    fn read(args: &ServerArgs) -> Result<Self, String> {
-        let file = config_file(args)?;
-        let (config, loaded) = read_config(args, &file)?;
-        let (store, store_notices) = open_store(&config.keystore)?;
-        Ok(Self::with(config, loaded.config, store, store_notices, None))
-    }
-
-    fn with(
-        config: Config,
-        tls: Arc<rustls::ServerConfig>,
-        store: Arc<dyn KeyStore>,
-        store_notices: Vec<String>,
-        api_key: Option<tls::identity::ApiKey>,
-    ) -> Self {
-        let keyring = Arc::new(Keyring::new(store, config.cache));
-        Self {
-            address: config.address,
-            log: config.log,
-            config,
-            tls,
-            keyring,
-            made: Instant::now(),
-            store_notices,
-            api_key,
-        }
-    }
-
-    /// Keys in memory, a fresh certificate and a fresh admin (`server-api` §8.8).
-    fn development(args: &ServerArgs) -> Result<Self, String> {
-        let api_key = tls::identity::ApiKey::generate()?;
-        let config = Config::development(args.addr.as_deref(), api_key.identity())?;
-        let addresses: Vec<IpAddr> = reachable(config.address).iter().map(SocketAddr::ip).collect();
-        let loaded = tls::development(&addresses)?;
-        let store = Arc::new(MemStore::new());
-        Ok(Self::with(config, loaded.config, store, Vec::new(), Some(api_key)))
-    }
-
-    /// Makes the keys of the `keys:` section that do not exist yet (`server-api` §6.5).
-    fn create_predefined_keys(&self) -> Result<(), String> {
-        for name in &self.config.keys {
-            let key = KeyVersion::generate(&self.config.policies.admin)
-                .ok_or("no random bytes to make keys from")?;
-            match self.keyring.create(name, &key) {
-                Ok(()) | Err(StoreError::KeyExists) => {}
-                Err(error) => return Err(format!("failed to create key '{name}': {error}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// What the API needs of all this.
-    fn state(&self) -> State {
-        State::new(self.config.policies.clone(), Arc::clone(&self.keyring), &self.config.api)
-    }
-
-    /// Does what is due by the clock: cache sweeps, and now and then a look at the key store.
-    fn tick(&self, server: &Server, last_check: &mut Instant) {
-        self.keyring.sweep(self.made.elapsed());
-        if last_check.elapsed() >= CHECK_STORE_EVERY {
-            *last_check = Instant::now();
-            let keyring = Arc::clone(&self.keyring);
-            // A full queue says enough about the store's health; the next round asks again.
-            let _ = server.submit(Box::new(move || keyring.check_store()));
-        }
-    }
-}
-
-/// Reads the configuration and the TLS files, and prints what is odd about them.
-fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loaded), String> {
-    let overrides = Overrides {
-        addr: args.addr.clone(),
-        auth: args.auth.clone(),
-        key: args.key.clone(),
-        cert: args.cert.clone(),
-        strict: args.strict,
-    };
-    let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
-        .map_err(|errors| errors.join("\nError: "))?;
-    if !config.tls.proxies.is_empty() {
-        return Err("'tls.proxy' is not supported by this build".into());
-    }
-    if config.tls.auth_weakened {
-        eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
-    }
-    let skip_auth = config.api.iter().any(|api| api.skip_auth);
-    let loaded = tls::load(&config.tls, skip_auth).map_err(|error| {
-        let missing = [&config.tls.cert, &config.tls.key].into_iter().find(|path| !path.exists());
-        missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))
-    })?;
-    for warning in config.warnings.iter().chain(&loaded.warnings) {
-        eprintln!("Warning: {warning}");
-    }
-    Ok((config, loaded))
-}
-
-/// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.
-fn config_file(args: &ServerArgs) -> Result<PathBuf, String> {
-    if let Some(file) = &args.config {
-        return Ok(file.clone());
-    }
-    if let Some(file) = std::env::var_os("KES_CONFIG").filter(|file| !file.is_empty()) {
-        return Ok(file.into());
-    }
-    ["config.yml", "/etc/kes/config.yml"].iter().map(PathBuf::from).find(|file| file.exists()).ok_or_else(
-        || {
-            "no configuration: --config is not given, KES_CONFIG is not set, and neither ./config.yml nor \
-         /etc/kes/config.yml exists"
-                .into()
-        },
-    )
-}
-
-fn open_store(config: &KeyStoreConfig) -> Result<(Arc<dyn KeyStore>, Vec<String>), String> {
-    match config {
-        KeyStoreConfig::Memory => Ok((Arc::new(MemStore::new()), Vec::new())),
-        KeyStoreConfig::Fs { shown, path, seal } => {
-            let store = FsStore::open(path, shown, seal)?;
-            let mut notices = vec![store.sealing()];
-            notices.extend_from_slice(store.notices());
-            Ok((Arc::new(store), notices))
-        }
-    }
-}
-
 /// A server that runs, and what it was made from.
 struct Running {
     args: ServerArgs,
@@ -249,126 +139,113 @@ struct Running {
 impl Running {
     /// Answers signals and the clock until the server is to stop.
     fn serve(mut self) {
-        let (mut last_check, mut last_tls) = (Instant::now(), Instant::now());
+        let (mut last_check, mut last_refresh) = (Instant::now(), Instant::now());
         loop {
             match sys::signals::wait(Duration::from_secs(1)) {
                 Some(Signal::Stop) => break,
                 Some(Signal::Reload) if self.args.dev => {}
-                Some(Signal::Reload) => self.reload(),
+                Some(Signal::Reload) => {
+                    self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", service::monotonic_micros()));
+                    self.reload();
+                    self.notify("READY=1");
+                }
                 None => {}
             }
-            self.setup.tick(&self.server, &mut last_check);
-            if last_tls.elapsed() >= RELOAD_TLS_EVERY {
-                last_tls = Instant::now();
+            self.tick(&mut last_check);
+            if last_refresh.elapsed() >= REFRESH_TLS_EVERY && !self.args.dev {
+                last_refresh = Instant::now();
                 self.refresh_tls();
             }
         }
+        self.notify("STOPPING=1\nSTATUS=Stopping");
         self.server.stop();
-        say("\n=> Stopping server... Goodbye.\n");
+        banner::say("\n=> Stopping server... Goodbye.\n");
+    }
+
+    /// Does what is due by the clock: cache sweeps, and now and then a look at the key store.
+    fn tick(&self, last_check: &mut Instant) {
+        self.setup.keyring.sweep(self.setup.made.elapsed());
+        if last_check.elapsed() >= CHECK_STORE_EVERY {
+            *last_check = Instant::now();
+            let keyring = Arc::clone(&self.setup.keyring);
+            // A full queue says enough about the store's health; the next round asks again.
+            let _ = self.server.submit(Box::new(move || keyring.check_store()));
+        }
     }
 
     /// Reads the whole configuration again; any failure leaves everything as it was (`config` §9).
     fn reload(&mut self) {
         eprintln!("SIGHUP signal received. Reloading configuration...");
-        let setup = match Setup::read(&self.args) {
+        let metrics = self.api.metrics();
+        let made = Setup::read(&self.args, metrics)
+            .map_err(|error| format!("Failed to reload server config: {error}"))
+            .and_then(|setup| match setup.create_predefined_keys() {
+                Ok(()) => Ok(setup),
+                Err(error) => Err(format!("Failed to update server configuration: {error}")),
+            });
+        let mut setup = match made {
             Ok(setup) => setup,
-            Err(error) => return eprintln!("Failed to reload server config: {error}"),
+            Err(error) => {
+                metrics.failed_reloads.add();
+                return eprintln!("{error}");
+            }
         };
-        if let Err(error) = setup.create_predefined_keys() {
-            return eprintln!("Failed to update server configuration: {error}");
+        if setup.config.address != self.setup.config.address {
+            eprintln!("Warning: the new address {} is used after a restart", setup.config.address);
         }
-        if setup.address != self.setup.address {
-            eprintln!("Warning: the new address {} is used after a restart", setup.address);
+        if setup.config.probe != self.setup.config.probe {
+            eprintln!("Warning: the new setting of probe.address is used after a restart");
         }
-        self.server.set_tls(Arc::clone(&setup.tls));
-        self.api.swap(setup.state(), setup.log);
+        self.use_tls(&setup.tls);
+        self.api.swap(setup.state());
+        self.api.set_logs(&setup.config.log, setup.audit_file.take());
         self.setup = setup;
+        self.api.metrics().reloads.add();
         self.announce("=> Reloading configuration after SIGHUP signal completed.");
     }
 
     /// Reads the certificate, key and CA files of the running configuration again, and nothing else.
     fn refresh_tls(&mut self) {
-        if self.args.dev {
+        let loaded = match self.setup.load_tls() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.api.log().error(&format!("failed to reload TLS configuration: {error}"));
+                return eprintln!("Failed to reload TLS configuration: {error}");
+            }
+        };
+        for warning in loaded.warnings.iter().filter(|new| !self.setup.tls.warnings.contains(new)) {
+            self.api.log().warn(warning);
+        }
+        if loaded.digest == self.setup.tls.digest {
+            // The sessions that clients may resume go on.
+            self.setup.tls.warnings = loaded.warnings;
             return;
         }
-        let skip_auth = self.setup.config.api.iter().any(|api| api.skip_auth);
-        match tls::load(&self.setup.config.tls, skip_auth) {
-            Ok(loaded) => {
-                self.server.set_tls(Arc::clone(&loaded.config));
-                self.setup.tls = loaded.config;
-            }
-            Err(error) => eprintln!("Failed to reload TLS configuration: {error}"),
+        let end = Timestamp { seconds: loaded.not_after, nanos: 0, offset_minutes: 0 };
+        self.api.log().info(&format!("TLS files have changed and are in use: certificate valid until {end}"));
+        self.use_tls(&loaded);
+        self.setup.tls = loaded;
+        // It knows the roots that certificates of a TLS proxy are verified against.
+        self.api.swap(self.setup.state());
+    }
+
+    fn use_tls(&self, loaded: &tls::Loaded) {
+        self.server.set_tls(Arc::clone(&loaded.config));
+        self.api.metrics().certificate_expiry.set(loaded.not_after);
+    }
+
+    /// Tells the service manager, if there is one; the server runs on without being heard.
+    fn notify(&self, state: &str) {
+        if let Err(error) = service::notify(state) {
+            self.api.log().warn(&format!("cannot notify the service manager: {error}"));
         }
     }
 
     /// Prints the banner, unless the server is to be quiet.
     fn announce(&self, last_line: &str) {
-        if self.args.quiet {
-            return;
+        if !self.args.quiet {
+            let addresses: Vec<_> = self.server.addresses().collect();
+            banner::say(&banner::text(&self.setup, &addresses, self.locked, &self.limits, last_line));
         }
-        let config = &self.setup.config;
-        let mut banner = Banner(String::new());
-        banner.line("Version", &format!("{}  commit={}", crate::api::VERSION, crate::api::COMMIT));
-        banner.line("Runtime", &format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH));
-        banner.line("License", "Apache-2.0  https://www.apache.org/licenses/LICENSE-2.0");
-        banner.gap();
-        banner.line("KMS", &self.setup.keyring.describe_store());
-        for (i, notice) in self.setup.store_notices.iter().enumerate() {
-            banner.line(if i == 0 { "Seal" } else { "" }, notice);
-        }
-        for (i, address) in reachable(self.server.address()).iter().enumerate() {
-            banner.line(if i == 0 { "API" } else { "" }, &format!("· https://{address}"));
-        }
-        banner.gap();
-        if let Some(api_key) = &self.setup.api_key {
-            banner.line("API Key", &api_key.to_text());
-        }
-        let admin = &config.policies.admin;
-        let is_hex = admin.bytes().all(|b| b.is_ascii_hexdigit());
-        banner.line("Admin", if is_hex { admin } else { "<disabled>" });
-        banner.line("Auth", if config.tls.verify_clients { "verify" } else { "skip verify" });
-        banner.line("Logs", &format!("error=stderr level={}", crate::log::level_name(config.log.error)));
-        if config.log.audit <= crate::log::INFO {
-            banner.line("", &format!("audit=stdout level={}", crate::log::level_name(config.log.audit)));
-        }
-        if self.locked {
-            banner.line("MLock", "enabled");
-        }
-        let Limits { workers, blocking_threads, queue, connections, .. } = self.limits;
-        banner.line("Limits", &format!("{connections} connections, {workers} workers, {blocking_threads} blocking threads, {queue} queued jobs"));
-        say(&format!("{}\n{last_line}\n\n", banner.0));
     }
-}
-
-/// Lines of a label, padded to 12 columns, and a text.
-struct Banner(String);
-
-impl Banner {
-    fn line(&mut self, label: &str, text: &str) {
-        self.0 += &format!("{label:<12}{text}\n");
-    }
-
-    fn gap(&mut self) {
-        self.0.push('\n');
-    }
-}
-
-/// The addresses at which the server can be reached: its own, or those of all interfaces (IPv6 only without IPv4).
-fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
-    if !address.ip().is_unspecified() {
-        return vec![address];
-    }
-    let all = sys::network::interface_addresses();
-    let has_v4 = all.iter().any(IpAddr::is_ipv4);
-    all.into_iter()
-        .filter(|ip| ip.is_ipv4() == has_v4)
-        .map(|ip| SocketAddr::new(ip, address.port()))
-        .collect()
-}
-
-/// Prints to stdout; a stdout that is closed does not matter to the server.
-fn say(text: &str) {
-    use std::io::Write;
-    let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

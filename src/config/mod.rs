@@ -33,6 +33,8 @@ use crate::{
 pub struct Config {
     /// Where to listen; `--addr` has already been applied.
     pub address: SocketAddr,
+    /// Where probes are answered in plain HTTP, if anywhere.
+    pub probe: Option<SocketAddr>,
     /// TLS settings; `--auth`, `--key`, `--cert` have already been applied.
     pub tls: TlsConfig,
     /// Admin and policies.
@@ -57,11 +59,12 @@ impl Config {
         let address = addr.filter(|addr| !addr.is_empty()).map(|addr| address::parse(addr, true)).transpose();
         Ok(Self {
             address: address.map_err(|error| format!("--addr: {error}"))?.unwrap_or(address::DEFAULT),
+            probe: None,
             tls: TlsConfig::default(),
             policies: PolicySet::new(admin.to_string(), Vec::new()),
             cache: sections::DEFAULT_CACHE,
             api: Vec::new(),
-            log: LogConfig { error: 0, audit: 0 },
+            log: LogConfig { error: 0, audit: 0, file: None },
             keys: Vec::new(),
             keystore: KeyStoreConfig::Memory,
             warnings: Vec::new(),
@@ -101,13 +104,15 @@ pub struct ApiConfig {
     pub timeout: Option<Duration>,
 }
 
-/// `log:` levels: -4 debug, 0 info, 4 warn, 8 error, 9 off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// `log:` Levels are -4 debug, 0 info, 4 warn, 8 error, 9 off.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogConfig {
     /// Of the error log.
     pub error: i32,
     /// Of the audit log; its events are at 0.
     pub audit: i32,
+    /// Where audit events are also appended as lines of JSON (absolute).
+    pub file: Option<PathBuf>,
 }
 
 /// `keystore:`

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Sections, and the older forms `root` and `proxy`, which are named in errors.
-const SECTIONS: [&str; 12] = [
-    "version", "address", "admin", "tls", "policy", "cache", "api", "log", "keys", "keystore", "root",
-    "proxy",
+const SECTIONS: [&str; 13] = [
+    "version", "address", "probe", "admin", "tls", "policy", "cache", "api", "log", "keys", "keystore",
+    "root", "proxy",
 ];
 
 /// Defaults of `cache.expiry`; offline keys are not kept.
@@ -65,11 +65,13 @@ pub(super) fn read<'a>(
     let keys = keys(reader, top);
     let keystore = keystore(reader, top.get("keystore"));
     let address = listen_address(reader, top, overrides);
+    let probe = probe_address(reader, top);
 
     let (mut tls, proxy) = (tls?, proxy.unwrap_or_default());
     (tls.proxies, tls.proxy_header) = (proxy.identities, proxy.header);
     Ok(Config {
         address: address?,
+        probe: probe?,
         tls,
         policies: PolicySet::new(admin?, policies?),
         cache: cache?,
@@ -277,10 +279,11 @@ fn api_route<'a>(reader: &mut Reader<'a>, entry: &'a Entry) -> Result<Option<Api
 }
 
 fn log<'a>(reader: &mut Reader<'a>, top: Fields<'a>) -> Result<LogConfig, Reported> {
-    let fields = reader.fields(top.get("log"), "log", &["error", "audit"])?;
+    let fields = reader.fields(top.get("log"), "log", &["error", "audit", "file"])?;
     let error = level(reader, fields, "error");
     let audit = level(reader, fields, "audit");
-    Ok(LogConfig { error: error?, audit: audit? })
+    let file = reader.filled(fields.get("file"), "log.file");
+    Ok(LogConfig { error: error?, audit: audit?, file: file?.map(|path| reader.absolute(&path)) })
 }
 
 fn level<'a>(reader: &mut Reader<'a>, fields: Fields<'a>, log: &str) -> Result<i32, Reported> {
@@ -353,4 +356,24 @@ fn listen_address<'a>(
     }
     let Some(text) = written else { return Ok(address::DEFAULT) };
     address::parse(&text, false).map_err(|problem| reader.problem(Topic::Address, Some(text.line), problem))
+}
+
+/// `probe.address`: a listener of its own for probes, without TLS. Only who can reach it protects it.
+fn probe_address<'a>(
+    reader: &mut Reader<'a>,
+    top: Fields<'a>,
+) -> Result<Option<std::net::SocketAddr>, Reported> {
+    let path = "probe.address";
+    let Some(node) = top.get("probe").filter(|node| !node.is_null()) else { return Ok(None) };
+    let fields = reader.fields(Some(node), "probe", &["address"])?;
+    let Some(text) = reader.filled(fields.get("address"), path)? else {
+        return Err(reader.problem(Topic::Address, fields.line, format!("{path} is missing")));
+    };
+    let address = address::parse(&text, false)
+        .map_err(|problem| reader.problem(Topic::Address, Some(text.line), format!("{path}: {problem}")))?;
+    if !address.ip().is_loopback() {
+        let warning = format!("{path}: {address} answers anybody who can reach it, in plain text");
+        reader.warn(text.line, warning);
+    }
+    Ok(Some(address))
 }

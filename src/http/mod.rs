@@ -70,16 +70,23 @@ pub struct Reply {
     pub content_type: &'static str,
     /// One more header: lower-case name (as HTTP/2 wants it) and value. HTTP/1.1 writes the name in canonical case.
     pub extra: Option<(&'static str, String)>,
-    /// The whole body. `Content-Length` is always sent.
+    /// The whole body, unless there is a [`Reply::tail`]. `Content-Length` is sent.
     pub body: SecretBytes,
     /// Close an HTTP/1.1 connection after this reply. HTTP/2 ignores it.
     pub close: bool,
+    /// The body is only the beginning: [`Protocol::append`] adds to it, and it ends with the connection, at the request's
+    /// deadline or at shutdown. `Content-Length` is not sent then. The value is dropped when the stream ends, so that
+    /// whoever made it learns that nobody listens any more.
+    pub tail: Option<Tail>,
 }
+
+/// See [`Reply::tail`].
+pub type Tail = Box<dyn std::any::Any + Send>;
 
 impl Reply {
     /// A reply without content type and body.
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: "", extra: None, body: SecretBytes::new(), close: false }
+        Self { status, content_type: "", extra: None, body: SecretBytes::new(), close: false, tail: None }
     }
 }
 
@@ -104,6 +111,9 @@ impl Flow {
     }
 }
 
+/// Most bytes that wait for a client in a reply that goes on; more are lost.
+pub const MAX_TAIL: usize = 64 << 10;
+
 /// One connection's side of a protocol.
 pub trait Protocol<S: Service> {
     /// Takes received bytes (all of them; what cannot be used yet is kept inside), calls `service`, appends to `out`.
@@ -118,6 +128,10 @@ pub trait Protocol<S: Service> {
         out: &mut Vec<u8>,
         service: &mut S,
     ) -> Flow;
+
+    /// Adds `bytes` to a reply with a [`Reply::tail`]; `false` if too much is waiting to be taken by the client, so that
+    /// `bytes` are lost. A stream that is gone takes everything.
+    fn append(&mut self, now: Millis, stream: u32, bytes: &[u8], out: &mut Vec<u8>) -> bool;
 
     /// Whether somebody still waits for the answer of `stream`.
     fn is_waiting(&self, stream: u32) -> bool;

@@ -10,14 +10,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cache::Cache;
 pub use key::{Algorithm, KeyVersion};
 
 use crate::{
+    crypto::SecretBytes,
     keystore::{KeyStore, StoreError},
+    metrics::StoreMetrics,
     name::KeyName,
 };
 
@@ -61,22 +63,29 @@ pub struct Keyring {
     store: Arc<dyn KeyStore>,
     cache: Cache,
     offline: AtomicBool,
+    metrics: Arc<StoreMetrics>,
 }
 
 impl Keyring {
-    /// A keyring over `store` with an empty cache.
-    pub fn new(store: Arc<dyn KeyStore>, expiry: CacheExpiry) -> Self {
-        Self { store, cache: Cache::new(expiry), offline: AtomicBool::new(false) }
+    /// A keyring over `store` with an empty cache. What it does is counted in `metrics`.
+    pub fn new(store: Arc<dyn KeyStore>, expiry: CacheExpiry, metrics: Arc<StoreMetrics>) -> Self {
+        metrics.offline.set(0);
+        Self { store, cache: Cache::new(expiry), offline: AtomicBool::new(false), metrics }
     }
 
     /// The cached key, without any I/O. Marks it as used.
     pub fn cached(&self, name: &KeyName) -> Option<Arc<KeyVersion>> {
-        self.cache.get(name)
+        let key = self.cache.get(name);
+        if key.is_some() {
+            self.metrics.hits.add();
+        }
+        key
     }
 
     /// Registers `waiter` for a key that is not cached. Returns `true` if the caller must now have [`Keyring::fetch`]
     /// called (on a thread that may block), `false` if a fetch of this name is under way and will call the waiter.
     pub fn wait_for(&self, name: &KeyName, waiter: Waiter) -> bool {
+        self.metrics.misses.add();
         self.cache.wait_for(name, waiter)
     }
 
@@ -99,12 +108,12 @@ impl Keyring {
     pub fn create(&self, name: &KeyName, key: &KeyVersion) -> Result<(), StoreError> {
         let value =
             codec::encode(key).ok_or_else(|| StoreError::Failed("a key without HMAC secret".into()))?;
-        self.store.create(name, &value)
+        self.timed(|store| store.create(name, &value))
     }
 
     /// Deletes a key and drops it from the cache, also when the store does not have it. Blocks.
     pub fn delete(&self, name: &KeyName) -> Result<(), StoreError> {
-        let result = self.store.delete(name);
+        let result = self.timed(|store| store.delete(name));
         if matches!(result, Ok(()) | Err(StoreError::KeyNotFound)) {
             self.cache.remove(name);
         }
@@ -113,7 +122,7 @@ impl Keyring {
 
     /// All names that start with `prefix`, sorted. Blocks.
     pub fn list(&self, prefix: &str) -> Result<Vec<KeyName>, StoreError> {
-        self.store.list(prefix)
+        self.timed(|store| store.list(prefix))
     }
 
     /// Asks the store for its status; answers `Unreachable` at once while the offline flag is up. Blocks.
@@ -121,12 +130,14 @@ impl Keyring {
         if self.offline.load(Ordering::Relaxed) {
             return Err(StoreError::Unreachable("keystore is offline".into()));
         }
-        self.store.status()
+        self.timed(|store| store.status())
     }
 
     /// Checks the store and sets or clears the offline flag; to be called every 10 s. Blocks.
     pub fn check_store(&self) {
-        self.offline.store(self.store.status().is_err(), Ordering::Relaxed);
+        let is_offline = self.timed(|store| store.status()).is_err();
+        self.offline.store(is_offline, Ordering::Relaxed);
+        self.metrics.offline.set(is_offline.into());
     }
 
     /// Does the cache sweeps that are due, `elapsed` after the keyring was made. To be called at least once a second.
@@ -140,8 +151,21 @@ impl Keyring {
     }
 
     fn read(&self, name: &KeyName) -> Result<KeyVersion, KeyringError> {
-        let value = self.store.get(name).map_err(KeyringError::Store)?;
+        let value: SecretBytes = self.timed(|store| store.get(name)).map_err(KeyringError::Store)?;
         codec::decode(&value).map_err(|cause| KeyringError::Unreadable(format!("key '{name}': {cause}")))
+    }
+}
+
+impl Keyring {
+    /// Calls the store, and counts how long that took and whether it worked.
+    fn timed<T>(&self, call: impl FnOnce(&dyn KeyStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let result = call(&*self.store);
+        self.metrics.latency.observe(start.elapsed());
+        if matches!(result, Err(StoreError::Unreachable(_) | StoreError::Failed(_))) {
+            self.metrics.errors.add();
+        }
+        result
     }
 }
 
@@ -172,7 +196,7 @@ mod tests {
 
     fn keyring() -> (Arc<TroubledStore>, Arc<Keyring>) {
         let store = Arc::new(TroubledStore::new());
-        let keyring = Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, NO_EXPIRY);
+        let keyring = Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, NO_EXPIRY, Arc::default());
         keyring.create(&name("a"), &KeyVersion::generate("me").unwrap()).unwrap();
         keyring.create(&name("b"), &KeyVersion::generate("me").unwrap()).unwrap();
         (store, Arc::new(keyring))

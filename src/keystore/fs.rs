@@ -76,6 +76,11 @@ impl FsStore {
         }
     }
 
+    /// Whether values are sealed before they are stored.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.mode, Mode::Sealed { .. })
+    }
+
     /// Lines for banner and log on what the operator should do about this store.
     pub fn notices(&self) -> &[String] {
         &self.notices

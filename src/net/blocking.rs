@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use crate::api::Job;
+use crate::{api::Job, metrics::NetMetrics};
 
 /// The pool. Its threads end with the process; a stop does not wait for a disk that hangs.
 pub(super) struct Pool {
@@ -18,12 +18,13 @@ struct Queue {
     jobs: Mutex<VecDeque<Job>>,
     more: Condvar,
     limit: usize,
+    metrics: Arc<NetMetrics>,
 }
 
 impl Pool {
     /// Starts `threads` threads behind a queue of `limit` jobs.
-    pub(super) fn start(threads: usize, limit: usize) -> io::Result<Self> {
-        let queue = Arc::new(Queue { jobs: Mutex::default(), more: Condvar::new(), limit });
+    pub(super) fn start(threads: usize, limit: usize, metrics: Arc<NetMetrics>) -> io::Result<Self> {
+        let queue = Arc::new(Queue { jobs: Mutex::default(), more: Condvar::new(), limit, metrics });
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
             super::spawn("kes-blocking", move || queue.work())?;
@@ -38,6 +39,7 @@ impl Pool {
             return Err(job);
         }
         jobs.push_back(job);
+        self.queue.metrics.queued.set(jobs.len() as i64);
         drop(jobs);
         self.queue.more.notify_one();
         Ok(())
@@ -51,6 +53,7 @@ impl Queue {
             let mut jobs =
                 self.more.wait_while(jobs, |jobs| jobs.is_empty()).unwrap_or_else(PoisonError::into_inner);
             let job = jobs.pop_front();
+            self.metrics.queued.set(jobs.len() as i64);
             drop(jobs);
             if let Some(job) = job {
                 // A job answers for its own panics; whatever is left must not cost the pool a thread.
@@ -67,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_job_back() {
-        let pool = Pool::start(1, 2).unwrap();
+        let pool = Pool::start(1, 2, Arc::default()).unwrap();
         let (started, has_started) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let blocked = move || {
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_panic_does_not_cost_a_thread() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = Pool::start(1, 8, Arc::default()).unwrap();
         assert!(pool.submit(Box::new(|| std::panic::resume_unwind(Box::new("on purpose")))).is_ok());
         let (done, is_done) = mpsc::channel();
         assert!(pool.submit(Box::new(move || done.send(()).unwrap())).is_ok());

@@ -10,19 +10,25 @@ use std::{
     os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use rustls::ServerConnection;
 use zeroize::Zeroize;
 
-use super::{Hub, worker::Worker};
+use super::{
+    Door, Hub,
+    late::{Late, Listener, Responder},
+    wire::Wire,
+    worker::Worker,
+};
 use crate::{
     api::{Connection, Job, Peer, Respond, Session, Ticket},
+    feed::Listen,
     http::{Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
+    log::INFO,
     name::Identity,
-    sys::epoll::Interest,
+    sys::{epoll::Interest, network},
     tls,
 };
 
@@ -65,12 +71,15 @@ pub(super) struct Conn {
     this: Weak<Self>,
     peer: OnceLock<Peer>,
     deadline: AtomicU64,
-    late: Mutex<Vec<(u32, Reply)>>,
+    door: Door,
+    /// A reply goes on or has gone on: the peer may take its time to read it.
+    patient: AtomicBool,
+    late: Mutex<Vec<(u32, Late)>>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    tls: Option<Box<ServerConnection>>,
+    wire: Wire,
     speaks: Speaks,
     stage: Stage,
     interest: Interest,
@@ -86,12 +95,24 @@ struct Inner {
     /// The peer may still be sending when everything is sent to it.
     lingers: bool,
     counted: Option<Option<Identity>>,
+    /// Streams of HTTP/2 that the metrics know of: open ones, and all.
+    streams: (usize, u64),
 }
 
 enum Speaks {
     Nothing,
     H1(Box<H1<Ticket>>),
     H2(Box<H2<Ticket>>),
+}
+
+impl Speaks {
+    fn feed(&mut self, now: Millis, bytes: &[u8], out: &mut Vec<u8>, session: &mut Session) -> Flow {
+        match self {
+            Self::Nothing => Flow::Close,
+            Self::H1(h1) => h1.feed(now, bytes, out, session),
+            Self::H2(h2) => h2.feed(now, bytes, out, session),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,11 +130,19 @@ impl Conn {
     pub(super) fn new(
         socket: TcpStream,
         remote: SocketAddr,
+        door: Door,
         token: u64,
         hub: Arc<Hub>,
         worker: Arc<Worker>,
     ) -> Arc<Self> {
         let now = hub.now();
+        let (wire, speaks, give_up) = match door {
+            Door::Api => (Wire::Untouched, Speaks::Nothing, now + HANDSHAKE),
+            Door::Probe => {
+                let h1 = H1::new(hub.budget.clone(), now);
+                (Wire::Plain(Vec::new()), Speaks::H1(Box::new(h1)), NEVER)
+            }
+        };
         Arc::new_cyclic(|this| Self {
             socket,
             remote,
@@ -122,19 +151,22 @@ impl Conn {
             this: this.clone(),
             peer: OnceLock::new(),
             deadline: AtomicU64::new(now + HANDSHAKE),
+            door,
+            patient: AtomicBool::new(false),
             late: Mutex::default(),
             inner: Mutex::new(Inner {
-                tls: None,
-                speaks: Speaks::Nothing,
+                wire,
+                speaks,
                 stage: Stage::Open,
                 interest: Interest::Read,
                 opened: now,
-                give_up: now + HANDSHAKE,
+                give_up,
                 paused: false,
                 backlog: Vec::new(),
                 ended: false,
                 lingers: false,
                 counted: None,
+                streams: (0, 0),
             }),
             hub,
         })
@@ -143,6 +175,11 @@ impl Conn {
     /// The connection's place in its worker's table.
     pub(super) fn token(&self) -> u64 {
         self.token
+    }
+
+    /// The listener that it came through.
+    pub(super) fn door(&self) -> Door {
+        self.door
     }
 
     /// Begins to watch the socket.
@@ -161,7 +198,7 @@ impl Conn {
             if broken || inner.stage == Stage::Closed {
                 return self.close(inner);
             }
-            if inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+            if inner.wire.wants_write() {
                 while self.flush(inner) && inner.stage == Stage::Open && self.go_on(inner) {}
                 if inner.interest == Interest::Write {
                     return;
@@ -217,6 +254,7 @@ impl Conn {
         // A panic may have poisoned the lock; what is inside is not used any more, only dropped.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         self.close(&mut inner);
+        self.take_note(&mut inner);
     }
 
     fn shut_down_locked(&self, inner: &mut Inner) {
@@ -234,7 +272,7 @@ impl Conn {
             return self.cut();
         };
         act(&mut inner);
-        self.note_deadline(&inner);
+        self.take_note(&mut inner);
         drop(inner);
         self.take_late();
     }
@@ -248,10 +286,13 @@ impl Conn {
                 Err(TryLockError::WouldBlock) => return,
                 Err(TryLockError::Poisoned(_)) => return self.cut(),
             };
-            for (stream, reply) in std::mem::take(&mut *self.late()) {
-                self.complete(&mut inner, stream, reply);
+            for (stream, late) in std::mem::take(&mut *self.late()) {
+                match late {
+                    Late::Answer(reply) => self.complete(&mut inner, stream, reply),
+                    Late::Piece(piece, from) => from.taken(self.append(&mut inner, stream, &piece)),
+                }
             }
-            self.note_deadline(&inner);
+            self.take_note(&mut inner);
         }
     }
 
@@ -263,6 +304,41 @@ impl Conn {
             Speaks::H1(h1) => h1.complete(now, stream, reply, out, session),
             Speaks::H2(h2) => h2.complete(now, stream, reply, out, session),
         });
+    }
+
+    /// Sends a piece of a reply that goes on; `false` if the peer has too much waiting to take it.
+    fn append(&self, inner: &mut Inner, stream: u32, piece: &[u8]) -> bool {
+        let (now, mut is_kept) = (self.hub.now(), true);
+        self.step(inner, |speaks, out, _| {
+            is_kept = match speaks {
+                Speaks::Nothing => true,
+                Speaks::H1(h1) => Protocol::<Session>::append(&mut **h1, now, stream, piece, out),
+                Speaks::H2(h2) => Protocol::<Session>::append(&mut **h2, now, stream, piece, out),
+            };
+            Flow::Continue
+        });
+        is_kept
+    }
+
+    /// Something for `stream` from another thread. Does not wait.
+    pub(super) fn deliver(&self, stream: u32, late: Late) {
+        self.late().push((stream, late));
+        self.take_late();
+    }
+
+    /// Whether the peer still waits for the answer of `stream`.
+    pub(super) fn is_waiting(&self, stream: u32) -> bool {
+        // A connection that is busy just now is taken for one that waits.
+        let Ok(inner) = self.inner.try_lock() else { return true };
+        let is_waiting = match &inner.speaks {
+            Speaks::Nothing => false,
+            Speaks::H1(h1) => Protocol::<Session>::is_waiting(&**h1, stream),
+            Speaks::H2(h2) => Protocol::<Session>::is_waiting(&**h2, stream),
+        };
+        drop(inner);
+        // Somebody may have come in vain while the lock was held here.
+        self.take_late();
+        is_waiting
     }
 
     /// Reads once; epoll is level-triggered, so what is left comes with the next event.
@@ -279,19 +355,17 @@ impl Conn {
             return;
         }
         let bytes = &scratch.received[..received];
-        if inner.tls.is_none() {
+        if matches!(inner.wire, Wire::Untouched) {
             if is_plain_http(bytes) {
                 return self.refuse_plain_http(inner);
             }
             let config = Arc::clone(&self.hub.tls.read().unwrap_or_else(PoisonError::into_inner));
-            match ServerConnection::new(config) {
-                Ok(mut connection) => {
-                    // What is sent is bounded by the protocols and by not reading while something waits to be sent.
-                    connection.set_buffer_limit(None);
-                    inner.tls = Some(Box::new(connection));
-                }
-                Err(_) => return self.close(inner),
+            if inner.wire.begin(config).is_err() {
+                return self.close(inner);
             }
+        }
+        if matches!(inner.wire, Wire::Plain(_)) {
+            return self.step(inner, |speaks, out, session| speaks.feed(self.hub.now(), bytes, out, session));
         }
         self.receive(inner, bytes, &mut scratch.plain, &mut scratch.out);
     }
@@ -300,7 +374,7 @@ impl Conn {
     fn receive(&self, inner: &mut Inner, mut bytes: &[u8], plain: &mut [u8], out: &mut Vec<u8>) {
         let now = self.hub.now();
         let mut flow = if inner.paused { Flow::Pause } else { Flow::Continue };
-        while let Some(tls) = &mut inner.tls {
+        while let Wire::Tls(tls) = &mut inner.wire {
             if bytes.is_empty() || flow.ends() {
                 break;
             }
@@ -333,10 +407,9 @@ impl Conn {
         plain: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Flow {
-        let Some(tls) = &mut inner.tls else { return Flow::Close };
         let mut session = Session::new(&self.hub.api, self);
         loop {
-            let n = match tls.reader().read(plain) {
+            let n = match inner.wire.read(plain) {
                 Ok(0) => {
                     inner.ended = true;
                     break;
@@ -344,11 +417,7 @@ impl Conn {
                 Ok(n) => n,
                 Err(_) => break,
             };
-            flow = match &mut inner.speaks {
-                Speaks::Nothing => Flow::Close,
-                Speaks::H1(h1) => h1.feed(now, &plain[..n], out, &mut session),
-                Speaks::H2(h2) => h2.feed(now, &plain[..n], out, &mut session),
-            };
+            flow = inner.speaks.feed(now, &plain[..n], out, &mut session);
             plain[..n].zeroize();
             if flow.ends() {
                 break;
@@ -360,7 +429,12 @@ impl Conn {
     /// The handshake is complete: finds out who the client is and which protocol it speaks; `false` if there are too
     /// many connections like it.
     fn establish(&self, inner: &mut Inner, now: Millis) -> bool {
-        let Some(tls) = &inner.tls else { return false };
+        let Wire::Tls(tls) = &inner.wire else { return false };
+        let metrics = &self.hub.api.metrics().net;
+        match tls.handshake_kind() {
+            Some(rustls::HandshakeKind::Resumed) => metrics.resumed_handshakes.add(),
+            _ => metrics.full_handshakes.add(),
+        }
         let peer = tls::identity::peer_of(tls.peer_certificates().unwrap_or(&[]));
         let _ = self.peer.set(peer);
         inner.counted = self.hub.admit(peer);
@@ -383,7 +457,10 @@ impl Conn {
             return;
         }
         let mut out = std::mem::take(&mut inner.backlog);
-        let mut session = Session::new(&self.hub.api, self);
+        let mut session = match self.door {
+            Door::Api => Session::new(&self.hub.api, self),
+            Door::Probe => Session::for_probes(&self.hub.api, self),
+        };
         let flow = act(&mut inner.speaks, &mut out, &mut session);
         self.apply(inner, flow, &mut out);
     }
@@ -391,13 +468,12 @@ impl Conn {
     /// Sends `out` and does what the protocol asked for.
     fn apply(&self, inner: &mut Inner, flow: Flow, out: &mut Vec<u8>) {
         inner.paused = flow == Flow::Pause;
-        let is_full =
-            inner.tls.as_ref().is_some_and(|tls| tls.wants_write()) && inner.interest == Interest::Write;
+        let is_full = inner.wire.wants_write() && inner.interest == Interest::Write;
         if is_full && !flow.ends() {
             inner.backlog = std::mem::take(out);
             return;
         }
-        encrypt(inner, out);
+        inner.wire.put(out);
         if flow.ends() || (inner.ended && !inner.paused) {
             // Over HTTP/2 the peer may always be sending.
             inner.lingers = flow == Flow::Linger || matches!(inner.speaks, Speaks::H2(_));
@@ -422,7 +498,7 @@ impl Conn {
         let mut out = Vec::new();
         let flow = Protocol::<Session>::expire(&mut **h2, soon, &mut out);
         let has_more = !out.is_empty();
-        encrypt(inner, &mut out);
+        inner.wire.put(&mut out);
         if flow.ends() {
             inner.lingers = true;
             self.finish(inner);
@@ -432,16 +508,16 @@ impl Conn {
 
     /// Sends what TLS has to send; `true` if all of it is gone.
     fn flush(&self, inner: &mut Inner) -> bool {
-        while let Some(tls) = &mut inner.tls {
-            if !tls.wants_write() {
+        loop {
+            if !inner.wire.wants_write() {
                 if inner.backlog.is_empty() {
                     break;
                 }
                 let mut backlog = std::mem::take(&mut inner.backlog);
-                encrypt(inner, &mut backlog);
+                inner.wire.put(&mut backlog);
                 continue;
             }
-            match tls.write_tls(&mut &self.socket) {
+            match inner.wire.write_to(&self.socket) {
                 Ok(n) if n > 0 => {
                     if !matches!(inner.speaks, Speaks::Nothing) && inner.stage == Stage::Open {
                         inner.give_up = NEVER;
@@ -449,7 +525,9 @@ impl Conn {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    inner.give_up = inner.give_up.min(self.hub.now() + STALLED);
+                    if !self.patient.load(Ordering::Relaxed) {
+                        inner.give_up = inner.give_up.min(self.hub.now() + STALLED);
+                    }
                     self.set_interest(inner, Interest::Write);
                     return false;
                 }
@@ -474,9 +552,7 @@ impl Conn {
         }
         inner.stage = Stage::Finishing;
         inner.give_up = self.hub.now() + STALLED;
-        if let Some(tls) = &mut inner.tls {
-            tls.send_close_notify();
-        }
+        inner.wire.say_goodbye();
     }
 
     /// Says that nothing more comes, and waits a little for the peer to say the same.
@@ -518,7 +594,7 @@ impl Conn {
     /// Gives back the memory and the place among the client's connections.
     fn release(&self, inner: &mut Inner) {
         inner.speaks = Speaks::Nothing;
-        inner.tls = None;
+        inner.wire = Wire::Gone;
         inner.backlog.as_mut_slice().zeroize();
         inner.backlog = Vec::new();
         if let Some(counted) = inner.counted.take() {
@@ -529,6 +605,7 @@ impl Conn {
     fn fail_handshake(&self, inner: &mut Inner, error: &rustls::Error) {
         if matches!(inner.speaks, Speaks::Nothing) {
             self.log_handshake(&tls::verify::explain(error));
+            inner.wire.mend_alert(error);
         }
         // rustls has put the alert into its output.
         if inner.stage == Stage::Open {
@@ -547,8 +624,12 @@ impl Conn {
         self.linger(inner);
     }
 
+    /// One line about a connection that was refused: who, why, and the setting to look at.
     fn log_handshake(&self, what: &str) {
-        self.hub.api.log().info(&format!("http: TLS handshake error from {}: {what}", self.remote));
+        self.hub.api.metrics().net.failed_handshakes.add();
+        let message = format!("http: TLS handshake error from {}: {what}", self.remote);
+        let hint = tls::verify::hint(what).map(|hint| ("hint", hint));
+        self.hub.api.log().log(INFO, &message, hint.as_slice());
     }
 
     fn set_interest(&self, inner: &mut Inner, interest: Interest) {
@@ -560,16 +641,23 @@ impl Conn {
         }
     }
 
-    fn note_deadline(&self, inner: &Inner) {
-        let protocol = match &inner.speaks {
-            Speaks::Nothing => NEVER,
-            Speaks::H1(h1) => Protocol::<Session>::deadline(&**h1),
-            Speaks::H2(h2) => Protocol::<Session>::deadline(&**h2),
+    /// Before the lock is given back: notes the deadline, and what the metrics want to know.
+    fn take_note(&self, inner: &mut Inner) {
+        let (protocol, streams) = match &inner.speaks {
+            Speaks::Nothing => (NEVER, (0, inner.streams.1)),
+            Speaks::H1(h1) => (Protocol::<Session>::deadline(&**h1), (0, 0)),
+            Speaks::H2(h2) => (Protocol::<Session>::deadline(&**h2), h2.streams()),
         };
+        if streams != inner.streams {
+            let (metrics, (open, all)) = (&self.hub.api.metrics().net, inner.streams);
+            metrics.open_streams.change(streams.0 as i64 - open as i64);
+            metrics.streams.add_all(streams.1.saturating_sub(all));
+            inner.streams = streams;
+        }
         self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
     }
 
-    fn late(&self) -> MutexGuard<'_, Vec<(u32, Reply)>> {
+    fn late(&self) -> MutexGuard<'_, Vec<(u32, Late)>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -584,72 +672,19 @@ impl Connection for Conn {
     }
 
     fn responder(&self, stream: u32) -> Box<dyn Respond> {
-        Box::new(Responder { conn: self.this.clone(), stream, answered: false })
+        Box::new(Responder::new(self.this.clone(), stream))
+    }
+
+    fn listener(&self, stream: u32, lost: Arc<AtomicU64>) -> Arc<dyn Listen> {
+        self.patient.store(true, Ordering::Relaxed);
+        // Nothing may be sent for days; without this a client that has vanished would hold its place for ever.
+        let _ = network::keep_alive(self.socket.as_fd());
+        Listener::new(self.this.clone(), stream, lost)
     }
 
     fn submit(&self, job: Job) -> Result<(), Job> {
         self.hub.blocking.submit(job)
     }
-}
-
-/// Takes one late answer to its connection.
-struct Responder {
-    conn: Weak<Conn>,
-    stream: u32,
-    answered: bool,
-}
-
-impl Respond for Responder {
-    fn respond(mut self: Box<Self>, reply: Reply) {
-        self.answer(reply);
-    }
-
-    fn is_wanted(&self) -> bool {
-        let Some(conn) = self.conn.upgrade() else { return false };
-        // A connection that is busy just now is taken for one that waits.
-        let Ok(inner) = conn.inner.try_lock() else { return true };
-        let wanted = match &inner.speaks {
-            Speaks::Nothing => false,
-            Speaks::H1(h1) => Protocol::<Session>::is_waiting(&**h1, self.stream),
-            Speaks::H2(h2) => Protocol::<Session>::is_waiting(&**h2, self.stream),
-        };
-        drop(inner);
-        // Somebody may have come in vain while the lock was held here.
-        conn.take_late();
-        wanted
-    }
-}
-
-impl Responder {
-    fn answer(&mut self, reply: Reply) {
-        self.answered = true;
-        let Some(conn) = self.conn.upgrade() else { return };
-        conn.late().push((self.stream, reply));
-        conn.take_late();
-    }
-}
-
-impl Drop for Responder {
-    /// Every request is answered once, also one whose job was dropped or has panicked.
-    fn drop(&mut self) {
-        if !self.answered {
-            self.answer(crate::api::internal_error());
-        }
-    }
-}
-
-/// Hands `out` to TLS and wipes it.
-fn encrypt(inner: &mut Inner, out: &mut Vec<u8>) {
-    if let Some(tls) = &mut inner.tls
-        && !out.is_empty()
-    {
-        // Writing into memory without a limit cannot fail.
-        let _ = tls.writer().write_all(out);
-    }
-    out.as_mut_slice().zeroize();
-    out.clear();
-    // A burst of big replies must not stay allocated.
-    out.shrink_to(64 << 10);
 }
 
 /// Whether the first bytes are a plain HTTP request instead of a TLS record.

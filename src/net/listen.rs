@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hub, worker::Worker};
+use super::{Door, Hub, worker::Worker};
 
 /// How long to wait before accepting again when there is no room for a connection.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -20,11 +20,12 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Starts the thread. It ends, and closes the listener, when [`stop`] was called.
 pub(super) fn start(
     listener: Arc<TcpListener>,
+    door: Door,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
 ) -> io::Result<JoinHandle<()>> {
     super::spawn("kes-listen", move || {
-        let mut acceptor = Acceptor { listener, hub, workers, next: 0, complained: None };
+        let mut acceptor = Acceptor { listener, door, hub, workers, next: 0, complained: None };
         while !acceptor.hub.stopping.load(Ordering::Acquire) {
             if let Err(error) = acceptor.accept() {
                 acceptor.complain(&error);
@@ -42,6 +43,7 @@ pub(super) fn stop(listener: &TcpListener) {
 
 struct Acceptor {
     listener: Arc<TcpListener>,
+    door: Door,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
     next: usize,
@@ -54,12 +56,15 @@ impl Acceptor {
         if self.hub.open.load(Ordering::Relaxed) >= self.hub.limits.connections {
             return Err(io::Error::other("too many open connections"));
         }
+        if self.door == Door::Probe && self.hub.probes.load(Ordering::Relaxed) >= self.hub.limits.probes {
+            return Err(io::Error::other("too many open connections for probes"));
+        }
         match crate::sys::network::accept(&self.listener) {
             Ok((socket, remote)) => {
                 let worker = &self.workers[self.next % self.workers.len()];
                 self.next = self.next.wrapping_add(1);
                 // A connection that cannot be watched is closed by being dropped.
-                let _ = worker.adopt(socket, remote);
+                let _ = worker.adopt(socket, remote, self.door);
                 Ok(())
             }
             Err(error) => match error.raw_os_error() {

@@ -9,7 +9,9 @@
 
 mod blocking;
 mod conn;
+mod late;
 mod listen;
+mod wire;
 mod worker;
 
 use std::{
@@ -30,7 +32,7 @@ use crate::{
     name::Identity,
 };
 
-/// Every ceiling of the server. Shown at start with `kes server --print-limits`-like clarity in the log.
+/// Every ceiling of the server. The banner shows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Threads that serve connections.
@@ -45,6 +47,8 @@ pub struct Limits {
     pub per_identity: usize,
     /// Open connections of all other clients together.
     pub unknown: usize,
+    /// Open connections of the listener for probes.
+    pub probes: usize,
     /// Bytes of request bodies in memory.
     pub bodies: usize,
 }
@@ -63,6 +67,7 @@ impl Limits {
             connections,
             per_identity: connections / 4 * 3,
             unknown: (connections / 8).max(16),
+            probes: (connections / 8).min(128),
             bodies: 64 << 20,
         }
     }
@@ -74,6 +79,15 @@ pub const STACK: usize = 256 << 10;
 /// How long running requests may go on after a stop (`server-api` §8.6).
 pub const GRACE: Duration = Duration::from_secs(1);
 
+/// The listener that a connection came through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Door {
+    /// TLS and the whole API.
+    Api,
+    /// Plain HTTP/1.1 and a few routes that tell how the server is.
+    Probe,
+}
+
 /// What all connections share.
 pub(crate) struct Hub {
     api: Arc<Api>,
@@ -82,6 +96,8 @@ pub(crate) struct Hub {
     blocking: blocking::Pool,
     budget: BodyBudget,
     open: AtomicUsize,
+    /// Those of `open` that came through the listener for probes.
+    probes: AtomicUsize,
     by_peer: Mutex<HashMap<Option<Identity>, usize>>,
     stopping: AtomicBool,
     started: Instant,
@@ -90,6 +106,26 @@ pub(crate) struct Hub {
 impl Hub {
     fn now(&self) -> Millis {
         Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX - 1)
+    }
+
+    /// Counts an open connection.
+    fn count(&self, door: Door) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        if door == Door::Probe {
+            self.probes.fetch_add(1, Ordering::Relaxed);
+        }
+        let metrics = &self.api.metrics().net;
+        metrics.accepted.add();
+        metrics.open.change(1);
+    }
+
+    /// Takes back what [`Hub::count`] counted.
+    fn forget(&self, door: Door) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if door == Door::Probe {
+            self.probes.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.api.metrics().net.open.change(-1);
     }
 
     /// Whether there are so many connections that idle ones are closed early.
@@ -125,13 +161,27 @@ impl Hub {
     }
 }
 
+/// Sockets that listen.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the API, over TLS.
+    pub api: TcpListener,
+    /// For probes, in plain HTTP.
+    pub probe: Option<TcpListener>,
+}
+
 /// A running server.
 pub struct Server {
     hub: Arc<Hub>,
+    doors: Vec<OpenDoor>,
+    workers: Vec<(Arc<worker::Worker>, JoinHandle<()>)>,
+}
+
+/// A listener and the thread that accepts from it.
+struct OpenDoor {
     address: SocketAddr,
     listener: Arc<TcpListener>,
-    accepting: Option<JoinHandle<()>>,
-    workers: Vec<(Arc<worker::Worker>, JoinHandle<()>)>,
+    accepting: JoinHandle<()>,
 }
 
 impl Server {
@@ -142,36 +192,43 @@ impl Server {
         Ok(listener)
     }
 
-    /// Starts all threads and serves the connections that come in through `listener`.
+    /// Starts all threads and serves the connections that come in through `listeners`.
     pub fn start(
-        listener: TcpListener,
+        listeners: Listeners,
         tls: Arc<rustls::ServerConfig>,
         api: Arc<Api>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let address = listener.local_addr()?;
+        let metrics = Arc::clone(&api.metrics().net);
         let hub = Arc::new(Hub {
             api,
             limits,
             tls: RwLock::new(tls),
-            blocking: blocking::Pool::start(limits.blocking_threads, limits.queue)?,
+            blocking: blocking::Pool::start(limits.blocking_threads, limits.queue, metrics)?,
             budget: BodyBudget::new(limits.bodies),
             open: AtomicUsize::new(0),
+            probes: AtomicUsize::new(0),
             by_peer: Mutex::default(),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
         });
         let workers =
             (0..limits.workers).map(|_| worker::start(Arc::clone(&hub))).collect::<io::Result<Vec<_>>>()?;
-        let listener = Arc::new(listener);
-        let all = workers.iter().map(|(worker, _)| Arc::clone(worker)).collect();
-        let accepting = Some(listen::start(Arc::clone(&listener), Arc::clone(&hub), all)?);
-        Ok(Self { hub, address, listener, accepting, workers })
+        let api = Some((listeners.api, Door::Api));
+        let probe = listeners.probe.map(|listener| (listener, Door::Probe));
+        let mut doors = Vec::new();
+        for (listener, door) in [api, probe].into_iter().flatten() {
+            let (address, listener) = (listener.local_addr()?, Arc::new(listener));
+            let all = workers.iter().map(|(worker, _)| Arc::clone(worker)).collect();
+            let accepting = listen::start(Arc::clone(&listener), door, Arc::clone(&hub), all)?;
+            doors.push(OpenDoor { address, listener, accepting });
+        }
+        Ok(Self { hub, doors, workers })
     }
 
-    /// Where the server really listens (the port may have been 0).
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where the server really listens (the ports may have been 0): the API first, then the probes.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.doors.iter().map(|door| door.address)
     }
 
     /// Uses `tls` for all handshakes from now on.
@@ -184,17 +241,12 @@ impl Server {
         self.hub.blocking.submit(job).is_ok()
     }
 
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        self.hub.open.load(Ordering::Relaxed)
-    }
-
-    /// Closes the listener at once, lets running requests finish for [`GRACE`], then cuts every connection.
+    /// Closes the listeners at once, lets running requests finish for [`GRACE`], then cuts every connection.
     pub fn stop(mut self) {
         self.hub.stopping.store(true, Ordering::Release);
-        listen::stop(&self.listener);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
+        for door in self.doors.drain(..) {
+            listen::stop(&door.listener);
+            let _ = door.accepting.join();
         }
         self.workers.iter().for_each(|(worker, _)| worker.wake());
         for (_, thread) in self.workers.drain(..) {

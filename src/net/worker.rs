@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    GRACE, Hub,
+    Door, GRACE, Hub,
     conn::{Conn, Scratch},
 };
 use crate::sys::epoll::{Epoll, Event, Interest, Waker};
@@ -44,16 +44,21 @@ pub(super) fn start(hub: Arc<Hub>) -> io::Result<(Arc<Worker>, JoinHandle<()>)> 
 
 impl Worker {
     /// Takes over a new connection.
-    pub(super) fn adopt(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr) -> io::Result<()> {
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        remote: SocketAddr,
+        door: Door,
+    ) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let conn = {
             let mut table = self.table();
             let token = table.reserve();
-            let conn = Conn::new(socket, remote, token, Arc::clone(&self.hub), Arc::clone(self));
+            let conn = Conn::new(socket, remote, door, token, Arc::clone(&self.hub), Arc::clone(self));
             table.put(token, Arc::clone(&conn));
             conn
         };
-        self.hub.open.fetch_add(1, Ordering::Relaxed);
+        self.hub.count(door);
         let watched = conn.watch();
         if watched.is_err() {
             self.remove(conn.token());
@@ -64,8 +69,8 @@ impl Worker {
     /// Forgets a connection; it is closed when nobody holds it any more.
     pub(super) fn remove(&self, token: u64) {
         let removed = self.table().take(token);
-        if removed.is_some() {
-            self.hub.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(conn) = removed {
+            self.hub.forget(conn.door());
         }
     }
 

@@ -7,6 +7,7 @@ pub mod file;
 pub mod memory;
 pub mod network;
 pub mod process;
+pub mod service;
 pub mod signals;
 pub mod tty;
 

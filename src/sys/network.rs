@@ -30,6 +30,25 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket, remote.ok_or(io::ErrorKind::Unsupported)?))
 }
 
+/// Lets the kernel ask after a peer that says nothing: a connection to one that has vanished ends after about two minutes.
+pub fn keep_alive(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let options = [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
+    ];
+    for (level, option, value) in options {
+        let value: libc::c_int = value;
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: `value` is an integer of `length` bytes that lives until the call returns.
+        checked(unsafe {
+            libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
+        })?;
+    }
+    Ok(())
+}
+
 /// Makes a listening socket refuse connections; who waits to accept one gets an error.
 pub fn stop_listening(listener: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers.

@@ -4,7 +4,7 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
-use crate::crypto::SecretBytes;
+use crate::{crypto::SecretBytes, text::encode::base64_into};
 
 /// What may follow the object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +59,7 @@ pub fn read_object<'a, const N: usize>(
     rest: Rest,
 ) -> Result<[Member<'a>; N], String> {
     let mut deserializer = serde_json::Deserializer::from_slice(input);
-    let members = deserializer.deserialize_any(Object(names)).map_err(|error| describe(&error))?;
+    let members = deserializer.deserialize_any(Members(names)).map_err(|error| describe(&error))?;
     if rest == Rest::Refused {
         deserializer.end().map_err(|error| describe(&error))?;
     }
@@ -76,9 +76,9 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{kind} at line {} column {}", error.line(), error.column())
 }
 
-struct Object<'n, const N: usize>([&'n str; N]);
+struct Members<'n, const N: usize>([&'n str; N]);
 
-impl<'a, const N: usize> Visitor<'a> for Object<'_, N> {
+impl<'a, const N: usize> Visitor<'a> for Members<'_, N> {
     type Value = [Member<'a>; N];
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -182,6 +182,76 @@ impl<'a> Visitor<'a> for MemberSeed {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Member::Wrong)
+    }
+}
+
+/// Writes one JSON object member by member, into memory that is wiped.
+pub struct Object(SecretBytes);
+
+impl Object {
+    /// An object with room for `capacity` bytes.
+    pub fn new(capacity: usize) -> Self {
+        let mut text = SecretBytes::with_capacity(capacity + 8);
+        text.extend(b"{");
+        Self(text)
+    }
+
+    /// A member with a text.
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        push_string(value.as_bytes(), &mut self.0);
+        self
+    }
+
+    /// A member with bytes as base64.
+    pub fn bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.name(name);
+        self.0.extend(b"\"");
+        base64_into(value, &mut self.0);
+        self.0.extend(b"\"");
+        self
+    }
+
+    /// A member with JSON that is finished already: a number, a truth value, an object.
+    pub fn raw(mut self, name: &str, value: &[u8]) -> Self {
+        self.name(name);
+        self.0.extend(value);
+        self
+    }
+
+    /// A member with a list of texts.
+    pub fn list<'a>(mut self, name: &str, values: impl Iterator<Item = &'a str>) -> Self {
+        self.name(name);
+        self.0.extend(b"[");
+        for (place, value) in values.enumerate() {
+            if place > 0 {
+                self.0.extend(b",");
+            }
+            push_string(value.as_bytes(), &mut self.0);
+        }
+        self.0.extend(b"]");
+        self
+    }
+
+    /// The closed object.
+    pub fn end(mut self) -> SecretBytes {
+        self.0.extend(b"}");
+        self.0
+    }
+
+    /// The closed object and a line feed.
+    pub fn line(self) -> SecretBytes {
+        let mut text = self.end();
+        text.extend(b"\n");
+        text
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.extend(b",");
+        }
+        push_string(name.as_bytes(), &mut self.0);
+        self.0.extend(b":");
     }
 }
 

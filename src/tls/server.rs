@@ -7,6 +7,7 @@ use std::{
 };
 
 use der::{Decode, SliceReader, asn1::ObjectIdentifier};
+use ring::digest;
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
@@ -38,6 +39,10 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// End of the server certificate's validity, in seconds since 1970.
     pub not_after: i64,
+    /// What clients are verified against, if they are.
+    pub trust: Option<Arc<Trust>>,
+    /// Differs if anything of certificate, key or roots differs.
+    pub digest: [u8; 32],
 }
 
 /// Reads certificate, key and roots. With `client_optional` a client may come without certificate, because some path
@@ -46,10 +51,10 @@ pub struct Loaded {
 pub fn load(tls: &TlsConfig, client_optional: bool) -> Result<Loaded, String> {
     let (chain, key) = read_pair(tls)?;
     let trust = match tls.verify_clients {
-        true => Some(
+        true => Some(Arc::new(
             Trust::load(tls.ca.as_deref())
                 .map_err(|error| format!("failed to read TLS CA certificates: {error}"))?,
-        ),
+        )),
         false => None,
     };
     let leaf = chain.first().map(|der| Certificate::parse(der));
@@ -58,8 +63,12 @@ pub fn load(tls: &TlsConfig, client_optional: bool) -> Result<Loaded, String> {
     let mut warnings: Vec<String> =
         expiry_warning(&leaf, Timestamp::now().seconds, &tls.cert).into_iter().collect();
     warnings.extend(mode_warning(&tls.key));
-    let config = server_config(chain, key, ClientVerifier::new(trust, !client_optional))?;
-    Ok(Loaded { config, warnings, not_after })
+    let mut digest = digest::Context::new(&digest::SHA256);
+    chain.iter().for_each(|der| digest.update(der));
+    trust.iter().for_each(|trust| trust.add_to(&mut digest));
+    let digest = digest.finish().as_ref().try_into().unwrap_or_default();
+    let config = server_config(chain, key, ClientVerifier::new(trust.clone(), !client_optional))?;
+    Ok(Loaded { config, warnings, not_after, trust, digest })
 }
 
 /// A fresh certificate for `--dev`, for `localhost` by name and the addresses by SAN (`server-api` §8.8). A client
@@ -76,7 +85,8 @@ pub fn development(addresses: &[IpAddr]) -> Result<Loaded, String> {
     let (der, pkcs8) = certificate::for_server(&request)?;
     let key = PrivateKey::from_pkcs8(pkcs8).signing_key().map_err(|error| error.to_string())?;
     let config = server_config(vec![der.into()], key, ClientVerifier::new(None, true))?;
-    Ok(Loaded { config, warnings: Vec::new(), not_after: request.not_after })
+    let not_after = request.not_after;
+    Ok(Loaded { config, warnings: Vec::new(), not_after, trust: None, digest: [0; 32] })
 }
 
 /// The cryptography under TLS.

@@ -3,6 +3,7 @@
 
 use std::{env, ffi::OsString, fs, path::Path, sync::Arc};
 
+use ring::digest;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
     RootCertStore, SignatureScheme,
@@ -36,11 +37,16 @@ pub struct Trust {
     chain: Option<Arc<dyn ClientCertVerifier>>,
     own: Vec<CertificateDer<'static>>,
     hints: Vec<DistinguishedName>,
+    /// Over all roots.
+    digest: [u8; 32],
 }
 
 impl Trust {
     /// Trusts `system` roots (what cannot be read among them is passed over) and `own` ones, which must all be readable.
     pub fn new(system: Vec<Vec<u8>>, own: Vec<Vec<u8>>) -> Result<Self, String> {
+        let mut all = digest::Context::new(&digest::SHA256);
+        own.iter().chain(&system).for_each(|der| all.update(der));
+        let digest = all.finish().as_ref().try_into().unwrap_or_default();
         let own: Vec<CertificateDer<'static>> = own.into_iter().map(CertificateDer::from).collect();
         let mut roots = RootCertStore::empty();
         for der in &own {
@@ -57,13 +63,24 @@ impl Trust {
                     .map_err(|error| error.to_string())?,
             ),
         };
-        Ok(Self { chain, own, hints })
+        Ok(Self { chain, own, hints, digest })
     }
 
     /// Trusts the system's roots and those of `ca`, a file or a directory.
     pub fn load(ca: Option<&Path>) -> Result<Self, String> {
         let own = ca.map_or_else(|| Ok(Vec::new()), read_roots)?;
         Self::new(system_roots(|name| env::var_os(name)), own)
+    }
+
+    /// Adds all roots to a digest.
+    pub(super) fn add_to(&self, digest: &mut digest::Context) {
+        digest.update(&self.digest);
+    }
+
+    /// Whether a client certificate that did not come through a handshake is trusted now. Whoever forwards it answers for
+    /// the client's having its key.
+    pub fn accepts(&self, leaf: &CertificateDer<'_>) -> bool {
+        self.verify(leaf, &[], UnixTime::now()).is_ok()
     }
 
     fn verify(
@@ -117,14 +134,14 @@ fn verify_listed(certificate: &Certificate<'_>, now: UnixTime) -> Result<(), Cer
 /// Asks for a client certificate and checks that the client has its key, also for certificates that are not of version 3.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    trust: Option<Trust>,
+    trust: Option<Arc<Trust>>,
     is_mandatory: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientVerifier {
     /// `trust`: verify the chain, too. `is_mandatory`: a client without certificate is refused in the handshake.
-    pub fn new(trust: Option<Trust>, is_mandatory: bool) -> Self {
+    pub fn new(trust: Option<Arc<Trust>>, is_mandatory: bool) -> Self {
         let algorithms = super::server::provider().signature_verification_algorithms;
         Self { trust, is_mandatory, algorithms }
     }
@@ -240,6 +257,29 @@ pub fn explain(error: &Error) -> String {
         }
         other => format!("tls: {other}"),
     }
+}
+
+/// Parts of what the log says of a refused connection, and what an operator should look at then.
+const HINTS: [(&str, &str); 8] = [
+    (
+        "didn't provide a certificate",
+        "the client needs a certificate or an API key; api.PATH.skip_auth opens /v1/ready and others",
+    ),
+    ("signed by unknown authority", "tls.auth is on: add the certificate or its issuer to tls.ca"),
+    (
+        "has expired or is not yet valid",
+        "tls.auth is on: renew the client's certificate, and look at both clocks",
+    ),
+    ("incompatible key usage", "tls.auth is on: the client's certificate must allow clientAuth"),
+    ("HTTP request to an HTTPS server", "the client's endpoint must begin with https://"),
+    ("UnknownCA", "the client does not trust tls.cert: give it that certificate or its issuer"),
+    ("BadCertificate", "the client does not accept tls.cert: look at its names and its validity"),
+    ("too many connections", "raise the limit of open files (LimitNOFILE), or look at the client"),
+];
+
+/// What an operator should look at when a connection is refused for `cause`.
+pub fn hint(cause: &str) -> Option<&'static str> {
+    HINTS.iter().find(|(part, _)| cause.contains(part)).map(|(_, hint)| *hint)
 }
 
 /// The certificates of a file, or of all files in a directory (sub-directories are passed over).

@@ -16,7 +16,10 @@ fn older_forms_are_errors_that_name_the_new_field() {
             "5: keys is a list of keys to be created; the key store belongs under keystore",
         ),
     ]);
-    assert_eq!(config(&with("log: {error: on, audit: off}")).log, LogConfig { error: 0, audit: 9 });
+    assert_eq!(
+        config(&with("log: {error: on, audit: off}")).log,
+        LogConfig { error: 0, audit: 9, file: None }
+    );
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn the_smallest_file_gets_all_defaults() {
     assert_eq!(config.cache.any, Duration::from_secs(300));
     assert_eq!(config.cache.unused, Duration::from_secs(30));
     assert_eq!(config.cache.offline, Duration::ZERO);
-    assert_eq!(config.log, LogConfig { error: 0, audit: 0 });
+    assert_eq!(config.log, LogConfig { error: 0, audit: 0, file: None });
     let seal = SealConfig::On { file: "/srv/kes/keys.seal".into() };
     assert_eq!(fs(&config), ("./keys", Path::new("/srv/kes/keys"), &seal));
     assert_eq!(config.warnings, [""; 0]);
@@ -175,7 +175,7 @@ keystore:
     let ready =
         ApiConfig { path: "/v1/ready".into(), skip_auth: true, timeout: Some(Duration::from_secs(5)) };
     assert_eq!(config.api, [ready]);
-    assert_eq!(config.log, LogConfig { error: 0, audit: 9 });
+    assert_eq!(config.log, LogConfig { error: 0, audit: 9, file: None });
     assert_eq!(config.keys[0].as_str(), "minio-default-key");
     let seal = SealConfig::On { file: "/var/lib/kes/keys.seal".into() };
     assert_eq!(fs(&config), ("/var/lib/kes/keys", Path::new("/var/lib/kes/keys"), &seal));

@@ -273,7 +273,7 @@ fn log_levels_are_names_with_offsets_or_numbers() {
         ("'12'", 12),
     ] {
         let config = config(&with(&format!("log: {{ error: {written}, audit: {written} }}")));
-        assert_eq!(config.log, LogConfig { error: level, audit: level }, "{written}");
+        assert_eq!(config.log, LogConfig { error: level, audit: level, file: None }, "{written}");
     }
     for written in
         ["trace", "true", "info+", "info+x", "on+1", "info+ 1", "1.5", "99999999999", "error+2147483647"]

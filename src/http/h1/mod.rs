@@ -11,11 +11,11 @@ mod write;
 
 use chunked::{Chunked, Piece};
 use parse::{Facts, Framing, MAX_HEAD, Refusal, TOO_LARGE};
-use write::Connection;
+use write::{Connection, Extent};
 
 use crate::{
     crypto::SecretBytes,
-    http::{Admit, Body, BodyBudget, Flow, Head, Millis, NEVER, Protocol, Reply, Service},
+    http::{Admit, Body, BodyBudget, Flow, Head, MAX_TAIL, Millis, NEVER, Protocol, Reply, Service, Tail},
 };
 
 /// A head must be complete this long after its first byte, and the first one after the connection was made.
@@ -66,6 +66,8 @@ enum State<T> {
     Body { ticket: T, left: Left },
     /// The service answers later. The rest of the body comes after that.
     Pending { left: Option<Left> },
+    /// A reply that goes on is being sent; the connection ends with it.
+    Streaming { extent: Extent, _tail: Tail },
     /// Reading over the rest of a body after the reply.
     Drain { left: Left, allowance: u64 },
     /// Nothing more is read.
@@ -192,7 +194,7 @@ impl<T> H1<T> {
             State::Head => self.read_head(now, input, out, service),
             State::Body { .. } => self.read_body(now, input, out, service),
             State::Drain { .. } => self.drain(now, input),
-            State::Pending { .. } | State::Closed { .. } => Step::Wait,
+            State::Pending { .. } | State::Streaming { .. } | State::Closed { .. } => Step::Wait,
         }
     }
 
@@ -339,7 +341,10 @@ impl<T> H1<T> {
     }
 
     /// Writes a reply and goes on to the next request, by way of what is left of the body.
-    fn reply(&mut self, now: Millis, reply: Reply, left: Option<Left>, out: &mut Vec<u8>) -> Step {
+    fn reply(&mut self, now: Millis, mut reply: Reply, left: Option<Left>, out: &mut Vec<u8>) -> Step {
+        if let Some(tail) = reply.tail.take() {
+            return self.begin_stream(&reply, tail, out);
+        }
         let left = left.filter(|left| !matches!(left, Left::Bytes(0)));
         let is_too_long = left.is_some_and(|left| left.is_long());
         let close = self.closing || reply.close || !self.facts.keep_alive || is_too_long;
@@ -348,7 +353,8 @@ impl<T> H1<T> {
             (false, true) => Connection::KeepAlive,
             (false, false) => Connection::Open,
         };
-        write::write(&reply, connection, self.head.method() == "HEAD", out);
+        let extent = if self.head.method() == "HEAD" { Extent::HeadOnly } else { Extent::Whole };
+        write::write(&reply, connection, extent, out);
         if close {
             return self.close(left.is_some());
         }
@@ -360,6 +366,26 @@ impl<T> H1<T> {
             None => self.rest(now),
         }
         Step::Again
+    }
+
+    /// Writes the beginning of a reply that goes on. The deadline stays the request's.
+    fn begin_stream(&mut self, reply: &Reply, tail: Tail, out: &mut Vec<u8>) -> Step {
+        let extent = if self.facts.is_old { Extent::ToTheEnd } else { Extent::Chunks };
+        write::write(reply, Connection::Close, extent, out);
+        if self.closing {
+            write::push_end(extent, out);
+            return self.close(true);
+        }
+        self.state = State::Streaming { extent, _tail: tail };
+        Step::Wait
+    }
+
+    /// Ends a reply that goes on, if there is one, and the connection with it.
+    fn end_stream(&mut self, out: &mut Vec<u8>) {
+        if let State::Streaming { extent, .. } = self.state {
+            write::push_end(extent, out);
+            self.close(true);
+        }
     }
 
     fn drain(&mut self, now: Millis, input: &mut &[u8]) -> Step {
@@ -402,7 +428,7 @@ impl<T> H1<T> {
             reply.content_type = "text/plain; charset=utf-8";
             reply.body = SecretBytes::from(text.into_bytes());
         }
-        write::write(&reply, Connection::Close, false, out);
+        write::write(&reply, Connection::Close, Extent::Whole, out);
         self.close(true)
     }
 
@@ -425,13 +451,13 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
         if matches!(self.state, State::Closed { .. }) {
             return self.flow();
         }
-        if matches!(self.state, State::Pending { .. }) {
+        if matches!(self.state, State::Pending { .. } | State::Streaming { .. }) {
             if self.input.len() + input.len() > MAX_PENDING {
                 self.close(true);
                 return self.flow();
             }
             self.input.extend(input);
-            return Flow::Pause;
+            return self.flow();
         }
         if !self.input.is_empty() {
             self.input.extend(input);
@@ -463,6 +489,17 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
         self.run(now, out, service)
     }
 
+    fn append(&mut self, _now: Millis, stream: u32, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let State::Streaming { extent, .. } = self.state else { return true };
+        if stream == self.stream {
+            if out.len() > MAX_TAIL {
+                return false;
+            }
+            write::push_piece(bytes, extent, out);
+        }
+        true
+    }
+
     fn is_waiting(&self, stream: u32) -> bool {
         matches!(self.state, State::Pending { .. }) && stream == self.stream
     }
@@ -471,15 +508,17 @@ impl<T, S: Service<Ticket = T>> Protocol<S> for H1<T> {
         self.deadline
     }
 
-    fn expire(&mut self, now: Millis, _out: &mut Vec<u8>) -> Flow {
+    fn expire(&mut self, now: Millis, out: &mut Vec<u8>) -> Flow {
         if now >= self.deadline {
+            self.end_stream(out);
             self.close(false);
         }
         self.flow()
     }
 
-    fn shutdown(&mut self, _now: Millis, _out: &mut Vec<u8>) -> Flow {
+    fn shutdown(&mut self, _now: Millis, out: &mut Vec<u8>) -> Flow {
         self.closing = true;
+        self.end_stream(out);
         if matches!(self.state, State::Head | State::Drain { .. }) {
             self.close(false);
         }

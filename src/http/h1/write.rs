@@ -13,8 +13,21 @@ pub enum Connection {
     Close,
 }
 
-/// Appends a reply; without its body if the request was a HEAD.
-pub fn write(reply: &Reply, connection: Connection, is_head: bool, out: &mut Vec<u8>) {
+/// How the client is to find the end of the body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// `Content-Length`.
+    Whole,
+    /// As [`Extent::Whole`], but nothing of it is sent: the request was a HEAD.
+    HeadOnly,
+    /// In chunks, as many as come.
+    Chunks,
+    /// By the end of the connection, for a client of HTTP/1.0.
+    ToTheEnd,
+}
+
+/// Appends a reply.
+pub fn write(reply: &Reply, connection: Connection, extent: Extent, out: &mut Vec<u8>) {
     // More than any head needs, so that the output grows once.
     out.reserve(reply.body.len() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -33,16 +46,44 @@ pub fn write(reply: &Reply, connection: Connection, is_head: bool, out: &mut Vec
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
     }
-    out.extend_from_slice(b"\r\nContent-Length: ");
-    push_number(reply.body.len(), out);
+    match extent {
+        Extent::Whole | Extent::HeadOnly => {
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            push_number(reply.body.len(), out);
+        }
+        Extent::Chunks => out.extend_from_slice(b"\r\nTransfer-Encoding: chunked"),
+        Extent::ToTheEnd => {}
+    }
     out.extend_from_slice(match connection {
         Connection::Open => b"",
         Connection::KeepAlive => b"\r\nConnection: keep-alive",
         Connection::Close => b"\r\nConnection: close",
     });
     out.extend_from_slice(b"\r\n\r\n");
-    if !is_head {
-        out.extend_from_slice(&reply.body);
+    match extent {
+        Extent::Whole => out.extend_from_slice(&reply.body),
+        Extent::HeadOnly => {}
+        Extent::Chunks | Extent::ToTheEnd => push_piece(&reply.body, extent, out),
+    }
+}
+
+/// Appends a further piece of a body that comes in pieces.
+pub fn push_piece(piece: &[u8], extent: Extent, out: &mut Vec<u8>) {
+    if extent != Extent::Chunks {
+        return out.extend_from_slice(piece);
+    }
+    // An empty chunk would be the end.
+    if !piece.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Ends a body that comes in pieces.
+pub fn push_end(extent: Extent, out: &mut Vec<u8>) {
+    if extent == Extent::Chunks {
+        out.extend_from_slice(b"0\r\n\r\n");
     }
 }
 

@@ -49,6 +49,8 @@ pub struct H2<T> {
     remembered: VecDeque<u32>,
     /// The highest stream that the peer has opened.
     last_stream: u32,
+    /// Streams that the peer has opened and that were not refused at once.
+    opened: u64,
     /// How much of the client's preface has come.
     preface: usize,
     /// A frame that has not come whole.
@@ -104,6 +106,11 @@ impl<T> H2<T> {
         self.streams.is_empty() && self.orphans.is_empty()
     }
 
+    /// Open streams, and all streams that the peer has opened.
+    pub fn streams(&self) -> (usize, u64) {
+        (self.streams.len(), self.opened)
+    }
+
     /// A connection that begins at `now`, ahead of the client's preface. Bodies take their memory from `budget`.
     pub fn new(budget: BodyBudget, now: Millis) -> Self {
         Self {
@@ -115,6 +122,7 @@ impl<T> H2<T> {
             orphans: Vec::new(),
             remembered: VecDeque::new(),
             last_stream: 0,
+            opened: 0,
             preface: 0,
             cut: SecretBytes::new(),
             cut_deadline: NEVER,
@@ -170,6 +178,23 @@ impl<T: Send, S: Service<Ticket = T>> Protocol<S> for H2<T> {
         self.flow()
     }
 
+    fn append(&mut self, now: Millis, stream: u32, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.closed {
+            return true;
+        }
+        self.catch_up(now, out);
+        let Some(index) = self.find(stream) else { return true };
+        let Some(State::Sending(sending)) = self.streams.get_mut(index).map(|stream| &mut stream.state)
+        else {
+            return true;
+        };
+        if !sending.append(bytes) {
+            return false;
+        }
+        self.send(index, now, out);
+        true
+    }
+
     fn is_waiting(&self, stream: u32) -> bool {
         !self.closed && self.find_working(stream).is_some()
     }
@@ -214,6 +239,12 @@ impl<T: Send, S: Service<Ticket = T>> Protocol<S> for H2<T> {
             self.draining = true;
             self.leaving = true;
             frame::put_goaway(out, self.last_stream, Code::No);
+            for stream in &mut self.streams {
+                if let State::Sending(sending) = &mut stream.state {
+                    sending.reply.tail = None;
+                }
+            }
+            self.flush(now, out);
         }
         self.flow()
     }

@@ -8,7 +8,7 @@ use super::{
     limits::{MAX_EXTRA, MAX_FRAME, MAX_OUTPUT, MAX_QUEUED, OUTPUT_RETRY, SEND_TIMEOUT},
     stream::{Sending, State},
 };
-use crate::http::{Millis, Reply, date, hpack};
+use crate::http::{Millis, NEVER, Reply, date, hpack};
 
 /// Places in the static table of HPACK.
 mod index {
@@ -23,7 +23,11 @@ impl<T> H2<T> {
     pub(super) fn answer(&mut self, index: usize, reply: Reply, now: Millis, out: &mut Vec<u8>) {
         let Some(stream) = self.streams.get_mut(index) else { return };
         let id = stream.id;
-        stream.deadline = now.saturating_add(if stream.timeout == 0 { SEND_TIMEOUT } else { stream.timeout });
+        stream.deadline = match stream.timeout {
+            0 if reply.tail.is_some() => NEVER,
+            0 => now.saturating_add(SEND_TIMEOUT),
+            timeout => now.saturating_add(timeout),
+        };
         let deadline = stream.deadline;
         stream.state = State::Sending(Sending { reply, started: false, sent: 0, ended: false });
         if self.send(index, now, out) {
@@ -60,15 +64,19 @@ impl<T> H2<T> {
             sending.ended = stream.without_body;
         }
         while sending.started && !sending.ended && out.len() < MAX_OUTPUT {
+            let goes_on = sending.reply.tail.is_some();
+            let rest = body.get(sending.sent..).unwrap_or_default();
+            if rest.is_empty() && goes_on {
+                return false;
+            }
             // An empty body is an empty frame, which waits for an open window like any other: a peer that has closed its
             // window is not ready for the end either, and its streams go on counting.
             let window = usize::try_from(stream.window.min(self.window)).unwrap_or(0);
             if window == 0 {
                 return false;
             }
-            let rest = body.get(sending.sent..).unwrap_or_default();
             let piece = &rest[..rest.len().min(window).min(MAX_FRAME)];
-            sending.ended = piece.len() == rest.len();
+            sending.ended = piece.len() == rest.len() && !goes_on;
             let flags = if sending.ended { flag::END_STREAM } else { 0 };
             put_head(out, piece.len(), kind::DATA, flags, stream.id);
             out.extend_from_slice(piece);
@@ -118,7 +126,9 @@ fn put_reply_head(out: &mut Vec<u8>, id: u32, reply: &Reply, is_all: bool, resiz
     if !reply.content_type.is_empty() {
         hpack::put_named(out, index::CONTENT_TYPE, reply.content_type.as_bytes());
     }
-    hpack::put_named(out, index::CONTENT_LENGTH, decimal(&mut digits, reply.body.len()));
+    if reply.tail.is_none() {
+        hpack::put_named(out, index::CONTENT_LENGTH, decimal(&mut digits, reply.body.len()));
+    }
     if let Some((name, value)) = reply.extra.as_ref().filter(|(_, value)| value.len() <= MAX_EXTRA) {
         hpack::put_literal(out, name.as_bytes(), value.as_bytes());
     }

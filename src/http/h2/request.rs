@@ -118,6 +118,7 @@ impl<T> H2<T> {
         stream.without_body = self.head.method() == "HEAD";
         stream.length = length;
         self.streams.push(stream);
+        self.opened += 1;
         if let Verdict::Refused(status) = verdict {
             self.answer(self.streams.len() - 1, Reply::empty(status), turn.now, turn.out);
             return Ok(());

@@ -2,7 +2,7 @@
 
 use super::limits::{DISCARD_LIMIT, INITIAL_WINDOW};
 use crate::crypto::SecretBytes;
-use crate::http::{Head, Millis, NEVER, Reply};
+use crate::http::{Head, MAX_TAIL, Millis, NEVER, Reply};
 
 /// A stream that is not closed.
 pub(super) struct Stream<T> {
@@ -53,6 +53,24 @@ pub(super) struct Sending {
     pub started: bool,
     pub sent: usize,
     pub ended: bool,
+}
+
+impl Sending {
+    /// Adds to a reply that goes on; `false` if too much is waiting already. A reply that is whole takes nothing.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        if self.reply.tail.is_none() {
+            return true;
+        }
+        if self.reply.body.len() - self.sent > MAX_TAIL {
+            return false;
+        }
+        if self.sent > 0 {
+            self.reply.body = SecretBytes::from(self.reply.body[self.sent..].to_vec());
+            self.sent = 0;
+        }
+        self.reply.body.extend(bytes);
+        true
+    }
 }
 
 impl<T> Stream<T> {

@@ -29,7 +29,7 @@ fn unverified(is_mandatory: bool) -> Arc<ServerConfig> {
 
 fn trusting(own: &[&CertificateDer<'static>]) -> Arc<ServerConfig> {
     let own = own.iter().map(|der| der.to_vec()).collect();
-    server(ClientVerifier::new(Some(Trust::new(Vec::new(), own).unwrap()), true))
+    server(ClientVerifier::new(Some(Arc::new(Trust::new(Vec::new(), own).unwrap())), true))
 }
 
 fn try_it(
@@ -198,7 +198,7 @@ fn acceptable_authorities_are_named_only_if_there_are_roots_of_ones_own() {
     let count = |own: &[&Authority]| {
         let own = own.iter().map(|authority| authority.der.to_vec()).collect();
         let trust = Trust::new(vec![system.der.to_vec(), b"junk".to_vec()], own).unwrap();
-        ClientVerifier::new(Some(trust), true).root_hint_subjects().len()
+        ClientVerifier::new(Some(Arc::new(trust)), true).root_hint_subjects().len()
     };
     assert_eq!(count(&[]), 0);
     assert_eq!(count(&[&ours]), 2);

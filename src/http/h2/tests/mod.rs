@@ -78,7 +78,14 @@ impl Service for Script {
 
 pub fn reply(status: u16, body: &[u8]) -> Reply {
     let extra = Some(("location", "/there/".to_string()));
-    Reply { status, content_type: "text/plain", extra, body: SecretBytes::from(body.to_vec()), close: false }
+    Reply {
+        status,
+        content_type: "text/plain",
+        extra,
+        body: SecretBytes::from(body.to_vec()),
+        close: false,
+        tail: None,
+    }
 }
 
 /// A frame that the server sent.

@@ -1,0 +1,169 @@
+//! From the command line and the configuration file to everything that a server is made of.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{ServerArgs, banner};
+use crate::{
+    api::{Proxies, State},
+    audit::AuditFile,
+    config::{self, Config, KeyStoreConfig, Overrides},
+    keyring::{KeyVersion, Keyring},
+    keystore::{KeyStore, StoreError, fs::FsStore, mem::MemStore},
+    metrics::Metrics,
+    tls,
+};
+
+/// Everything that one reading of the configuration makes.
+pub struct Setup {
+    /// The configuration.
+    pub config: Config,
+    /// TLS as its files say.
+    pub tls: tls::Loaded,
+    /// Keys and their store.
+    pub keyring: Arc<Keyring>,
+    /// The open file for audit events, until somebody takes it.
+    pub audit_file: Option<AuditFile>,
+    /// When it was made.
+    pub made: Instant,
+    /// Lines about the key store: how it is sealed, for the banner; then what the operator should do, for the log too.
+    pub store_notices: Vec<String>,
+    /// The admin's API key, in development mode only.
+    pub api_key: Option<tls::identity::ApiKey>,
+}
+
+impl Setup {
+    /// Reads the configuration and opens what it names. Nothing is created but the key directory, its seal file and the
+    /// file for audit events.
+    pub fn read(args: &ServerArgs, metrics: &Metrics) -> Result<Self, String> {
+        let file = config_file(args)?;
+        let (config, tls) = read_config(args, &file)?;
+        let store = open_store(&config.keystore)?;
+        Self::with(config, tls, store, None, metrics)
+    }
+
+    /// Keys in memory, a fresh certificate and a fresh admin (`server-api` §8.8).
+    pub fn development(args: &ServerArgs, metrics: &Metrics) -> Result<Self, String> {
+        let api_key = tls::identity::ApiKey::generate()?;
+        let config = Config::development(args.addr.as_deref(), api_key.identity())?;
+        let addresses: Vec<IpAddr> = banner::reachable(config.address).iter().map(SocketAddr::ip).collect();
+        let tls = tls::development(&addresses)?;
+        let store = OpenStore { store: Arc::new(MemStore::new()), notices: Vec::new(), is_sealed: false };
+        Self::with(config, tls, store, Some(api_key), metrics)
+    }
+
+    fn with(
+        config: Config,
+        tls: tls::Loaded,
+        opened: OpenStore,
+        api_key: Option<tls::identity::ApiKey>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
+        let audit_file = config.log.file.as_deref().map(AuditFile::open).transpose()?;
+        metrics.store.sealed.set(opened.is_sealed.into());
+        let keyring = Arc::new(Keyring::new(opened.store, config.cache, Arc::clone(&metrics.store)));
+        let (made, store_notices) = (Instant::now(), opened.notices);
+        Ok(Self { config, tls, keyring, audit_file, made, store_notices, api_key })
+    }
+
+    /// Makes the keys of the `keys:` section that do not exist yet (`server-api` §6.5).
+    pub fn create_predefined_keys(&self) -> Result<(), String> {
+        for name in &self.config.keys {
+            let key = KeyVersion::generate(&self.config.policies.admin)
+                .ok_or("no random bytes to make keys from")?;
+            match self.keyring.create(name, &key) {
+                Ok(()) | Err(StoreError::KeyExists) => {}
+                Err(error) => return Err(format!("failed to create key '{name}': {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the API needs of all this.
+    pub fn state(&self) -> State {
+        let tls = &self.config.tls;
+        let proxies = Proxies {
+            identities: tls.proxies.clone(),
+            header: tls.proxy_header.clone(),
+            trust: self.tls.trust.clone(),
+        };
+        State::new(self.config.policies.clone(), Arc::clone(&self.keyring), proxies, &self.config.api)
+    }
+
+    /// Reads the TLS files again.
+    pub fn load_tls(&self) -> Result<tls::Loaded, String> {
+        load_tls(&self.config)
+    }
+}
+
+fn load_tls(config: &Config) -> Result<tls::Loaded, String> {
+    tls::load(&config.tls, config.api.iter().any(|api| api.skip_auth))
+}
+
+/// Reads the configuration and the TLS files, and prints what is odd about them.
+pub fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loaded), String> {
+    let overrides = Overrides {
+        addr: args.addr.clone(),
+        auth: args.auth.clone(),
+        key: args.key.clone(),
+        cert: args.cert.clone(),
+        strict: args.strict,
+    };
+    let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
+        .map_err(|errors| errors.join("\nError: "))?;
+    if config.tls.auth_weakened {
+        eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
+    }
+    let loaded = load_tls(&config).map_err(|error| {
+        let missing = [&config.tls.cert, &config.tls.key].into_iter().find(|path| !path.exists());
+        missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))
+    })?;
+    for warning in config.warnings.iter().chain(&loaded.warnings) {
+        eprintln!("Warning: {warning}");
+    }
+    Ok((config, loaded))
+}
+
+/// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.
+pub fn config_file(args: &ServerArgs) -> Result<PathBuf, String> {
+    if let Some(file) = &args.config {
+        return Ok(file.clone());
+    }
+    if let Some(file) = std::env::var_os("KES_CONFIG").filter(|file| !file.is_empty()) {
+        return Ok(file.into());
+    }
+    ["config.yml", "/etc/kes/config.yml"].iter().map(PathBuf::from).find(|file| file.exists()).ok_or_else(
+        || {
+            "no configuration: --config is not given, KES_CONFIG is not set, and neither ./config.yml nor \
+         /etc/kes/config.yml exists"
+                .into()
+        },
+    )
+}
+
+/// A key store, and what to say about it.
+pub struct OpenStore {
+    store: Arc<dyn KeyStore>,
+    notices: Vec<String>,
+    is_sealed: bool,
+}
+
+/// Opens the key store of a configuration.
+pub fn open_store(config: &KeyStoreConfig) -> Result<OpenStore, String> {
+    match config {
+        KeyStoreConfig::Memory => {
+            Ok(OpenStore { store: Arc::new(MemStore::new()), notices: Vec::new(), is_sealed: false })
+        }
+        KeyStoreConfig::Fs { shown, path, seal } => {
+            let store = FsStore::open(path, shown, seal)?;
+            let mut notices = vec![store.sealing()];
+            notices.extend_from_slice(store.notices());
+            let is_sealed = store.is_sealed();
+            Ok(OpenStore { store: Arc::new(store), notices, is_sealed })
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What lies between a socket and the protocol: TLS, or nothing on the listener for probes.
+
+use std::{
+    io::{self, Read, Write},
+    sync::Arc,
+};
+
+use rustls::{AlertDescription, ServerConnection};
+use zeroize::Zeroize;
+
+/// One connection's wire.
+pub(super) enum Wire {
+    /// TLS, before its first byte has come: nothing is allocated yet.
+    Untouched,
+    /// TLS.
+    Tls(Box<ServerConnection>),
+    /// Bytes as they are, and those that are not sent yet.
+    Plain(Vec<u8>),
+    /// The connection is over.
+    Gone,
+}
+
+impl Wire {
+    /// Sets up TLS for the first bytes.
+    pub(super) fn begin(&mut self, config: Arc<rustls::ServerConfig>) -> Result<(), rustls::Error> {
+        let mut connection = ServerConnection::new(config)?;
+        // What is sent is bounded by the protocols and by not reading while something waits to be sent.
+        connection.set_buffer_limit(None);
+        *self = Self::Tls(Box::new(connection));
+        Ok(())
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn wants_write(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.wants_write(),
+            Self::Plain(out) => !out.is_empty(),
+            Self::Untouched | Self::Gone => false,
+        }
+    }
+
+    /// Sends once, as much as `socket` takes.
+    pub(super) fn write_to(&mut self, mut socket: impl Write) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => tls.write_tls(&mut socket),
+            Self::Plain(out) => {
+                let n = socket.write(out)?;
+                out.drain(..n);
+                Ok(n)
+            }
+            Self::Untouched | Self::Gone => Ok(0),
+        }
+    }
+
+    /// Takes over `out` to be sent, and wipes it.
+    pub(super) fn put(&mut self, out: &mut Vec<u8>) {
+        match self {
+            // Writing into memory without a limit cannot fail.
+            Self::Tls(tls) if !out.is_empty() => drop(tls.writer().write_all(out)),
+            Self::Plain(waiting) => waiting.extend_from_slice(out),
+            _ => {}
+        }
+        out.as_mut_slice().zeroize();
+        out.clear();
+        // A burst of big replies must not stay allocated.
+        out.shrink_to(64 << 10);
+    }
+
+    /// Says that nothing more is sent.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.send_close_notify();
+        }
+    }
+
+    /// The next decrypted bytes in `plain`: how many, none at the end of the input, an error if there are no more now.
+    pub(super) fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => tls.reader().read(plain),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// After a failed handshake: takes the alert that rustls wants to send, in the version's own words. A client of TLS
+    /// 1.2 that has no certificate is told `handshake_failure` (RFC 5246 §7.4.6); rustls says what only TLS 1.3 knows.
+    pub(super) fn mend_alert(&mut self, error: &rustls::Error) {
+        let Self::Tls(tls) = self else { return };
+        if !matches!(error, rustls::Error::NoCertificatesPresented)
+            || tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_2)
+        {
+            return;
+        }
+        let mut out = Vec::new();
+        while tls.wants_write() && tls.write_tls(&mut out).is_ok_and(|n| n > 0) {}
+        // An alert before the end of the handshake is not encrypted: two bytes, of which the second one is the reason.
+        if let [.., 2, reason] = &mut out[..] {
+            *reason = AlertDescription::HandshakeFailure.into();
+        }
+        *self = Self::Plain(out);
+    }
+}
