@@ -530,3 +530,60 @@ fn a_panic_in_a_handler_costs_one_request() {
     assert_eq!(house.call("GET", "/v1/key/list/", None).0, 200);
     assert!(house.metrics().contains("kes_http_request_failure{code=\"500\"} 1\n"));
 }
+
+#[test]
+fn log_streams_deliver_what_happens_from_now_on() {
+    let house = house();
+    let audit = house.begin(7, "GET", "/v1/log/audit", None).unwrap();
+    assert_eq!((audit.status, audit.content_type), (200, "application/x-ndjson"));
+    assert!(audit.tail.is_some() && audit.body.is_empty());
+    house.api.set_logs(&LogConfig { error: 8, audit: 0, file: None }, None);
+    assert!(house.begin(1, "PUT", "/v1/key/create/new", None).is_none());
+    let (stream, event) = house.answers.lock().unwrap().try_recv().unwrap();
+    assert_eq!(house.answers.lock().unwrap().try_recv().unwrap().1.status, 200);
+    let event: serde_json::Value = serde_json::from_slice(&event.body).unwrap();
+    assert_eq!((stream, &event["request"]["path"]), (7, &"/v1/key/create/new".into()));
+    assert_eq!(event["request"]["identity"], CLIENT.to_string());
+    assert_eq!(event["response"]["code"], 200);
+    drop(audit);
+    assert_eq!(house.call("PUT", "/v1/key/create/newer", None).0, 200);
+    assert!(house.answers.lock().unwrap().try_recv().is_err(), "nobody listens any more");
+
+    let errors = house.begin(9, "GET", "/v1/log/error", None).unwrap();
+    assert_eq!(house.call("PUT", "/v1/key/encrypt/a", Some("junk")).0, 400);
+    let (stream, event) = house.answers.lock().unwrap().try_recv().unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&event.body).unwrap();
+    let message = event["message"].as_str().unwrap();
+    assert!(
+        stream == 9 && message.contains("level=ERROR msg=") && message.contains("req.path=/v1/key/encrypt/a")
+    );
+    let metrics = house.metrics();
+    assert!(metrics.contains("kes_log_audit_events 1\n") && metrics.contains("kes_log_error_events 1\n"));
+    drop(errors);
+}
+
+#[test]
+fn probes_are_answered_a_few_routes_without_a_certificate() {
+    let house = House { peer: Peer::NoCertificate, ..house() };
+    let probe = |method: &str, target: &str| {
+        let mut head = Head::new();
+        head.set_method(method.as_bytes());
+        head.set_target(target.as_bytes());
+        let mut session = Session::for_probes(&house.api, &house);
+        match session.admit(&head) {
+            Admit::Refuse(reply) => reply.status,
+            Admit::Accept { ticket, .. } => {
+                let reply = session.serve(1, ticket, &head, &mut Body::default());
+                reply.unwrap_or_else(|| house.answers.lock().unwrap().try_recv().unwrap().1).status
+            }
+        }
+    };
+    for target in ["/version", "/v1/ready", "/v1/status", "/v1/metrics"] {
+        assert_eq!((probe("GET", target), probe("PUT", target)), (200, 405), "{target}");
+    }
+    for target in
+        ["/", "/v1/api", "/v1/key/list/", "/v1/key/list", "/v1/key/generate/a", "/v1/log/error", "//version"]
+    {
+        assert_eq!((probe("GET", target), probe("PUT", target)), (404, 404), "{target}");
+    }
+}

@@ -149,6 +149,9 @@ impl KeyStore for FsStore {
     fn status(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
         check_dir(&self.dir)?;
+        // It is there; now whether its files can be listed and opened.
+        let usable = fs::read_dir(&self.dir).and_then(|_| fs::metadata(self.dir.join(".")));
+        usable.map_err(|cause| explain("key directory", &self.dir, &cause))?;
         Ok(start.elapsed())
     }
 

@@ -109,12 +109,22 @@ impl Server {
     pub fn start_in(dir: Dir, app: String, more: &[&str]) -> Self {
         let mut args = vec!["server", "--config", "config.yml"];
         args.extend(more);
-        let mut child = dir
-            .command(&args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let command = dir.command(&args);
+        Self::run(dir, app, command)
+    }
+
+    /// As [`Server::start_in`], as another user if one is given.
+    pub fn start_as(dir: Dir, app: String, user: Option<u32>) -> Self {
+        let mut command = dir.command(&["server", "--config", "config.yml"]);
+        if let Some(user) = user {
+            std::os::unix::process::CommandExt::uid(&mut command, user);
+        }
+        Self::run(dir, app, command)
+    }
+
+    fn run(dir: Dir, app: String, mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let errors = collect(child.stderr.take().unwrap());
         let output = collect(child.stdout.take().unwrap());
         let mut server = Self { dir, address: ([127, 0, 0, 1], 0).into(), app, child, errors, output };

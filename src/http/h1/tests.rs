@@ -16,6 +16,8 @@ impl Service for Echo {
         match head.target() {
             b"/refuse" => Admit::Refuse(text(403, "no")),
             b"/none" => Admit::Accept { ticket: (), body_limit: 0, timeout: 1_000 },
+            b"/stream" => Admit::Accept { ticket: (), body_limit: 0, timeout: 0 },
+            b"/stream-timed" => Admit::Accept { ticket: (), body_limit: 0, timeout: 1_000 },
             _ => Admit::Accept { ticket: (), body_limit: 10, timeout: 1_000 },
         }
     }
@@ -27,6 +29,9 @@ impl Service for Echo {
         if head.target() == b"/late" {
             self.late.push(stream);
             return None;
+        }
+        if head.target().starts_with(b"/stream") {
+            return Some(Reply { tail: Some(Box::new(())), ..text(200, "first\n") });
         }
         Some(text(200, &body))
     }
@@ -429,4 +434,75 @@ proptest! {
             connection.feed(0, &piece, &mut out, &mut service);
         }
     }
+}
+
+// Replies that go on.
+
+/// A connection with such a reply, and its output so far.
+fn streaming(target: &str, version: &str) -> (H1<()>, Vec<u8>) {
+    let (mut h1, mut out) = (connection(), Vec::new());
+    let request = format!("GET {target} HTTP/{version}\r\nHost: x\r\n\r\n");
+    assert_eq!(h1.feed(0, request.as_bytes(), &mut out, &mut Echo::default()), Flow::Continue);
+    (h1, out)
+}
+
+fn append(h1: &mut H1<()>, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    Protocol::<Echo>::append(h1, 0, 1, bytes, out)
+}
+
+#[test]
+fn a_reply_that_goes_on_comes_in_chunks() {
+    let (mut h1, mut out) = streaming("/stream", "1.1");
+    assert_eq!(Protocol::<Echo>::deadline(&h1), NEVER);
+    assert!(append(&mut h1, b"second\n", &mut out));
+    assert!(append(&mut h1, b"", &mut out));
+    let text = String::from_utf8(out.clone()).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Transfer-Encoding: chunked") && !head.contains("Content-Length"), "{head}");
+    assert_eq!(body, "6\r\nfirst\n\r\n7\r\nsecond\n\r\n");
+    out.clear();
+    assert!(Protocol::<Echo>::shutdown(&mut h1, 0, &mut out).ends());
+    assert_eq!(out, b"0\r\n\r\n");
+    assert!(append(&mut h1, b"late", &mut out), "nobody is there to lose it");
+}
+
+#[test]
+fn an_old_client_reads_to_the_end_of_the_connection() {
+    let (mut h1, mut out) = streaming("/stream", "1.0");
+    assert!(append(&mut h1, b"second\n", &mut out));
+    let text = String::from_utf8(out.clone()).unwrap();
+    assert!(
+        text.ends_with("Connection: close\r\n\r\nfirst\nsecond\n") && !text.contains("chunked"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_slow_reader_does_not_take_is_lost_beyond_a_limit() {
+    let (mut h1, mut out) = streaming("/stream", "1.1");
+    let kept = (0..1_000).filter(|_| append(&mut h1, &[b'x'; 1_000], &mut out)).count();
+    assert!((MAX_TAIL / 1_100..MAX_TAIL / 900).contains(&kept), "{kept}");
+    out.clear();
+    assert!(append(&mut h1, b"again", &mut out));
+}
+
+#[test]
+fn a_reply_that_goes_on_ends_at_its_deadline() {
+    let (mut h1, mut out) = streaming("/stream-timed", "1.1");
+    assert_eq!(Protocol::<Echo>::deadline(&h1), 1_000);
+    out.clear();
+    assert_eq!(Protocol::<Echo>::expire(&mut h1, 1_000, &mut out), Flow::Close);
+    assert_eq!(out, b"0\r\n\r\n");
+}
+
+#[test]
+fn the_maker_of_a_reply_learns_of_its_end() {
+    let alive = std::sync::Arc::new(());
+    let (mut h1, mut out) = streaming("/stream", "1.1");
+    if let State::Streaming { _tail, .. } = &mut h1.state {
+        *_tail = Box::new(std::sync::Arc::clone(&alive));
+    }
+    assert_eq!(std::sync::Arc::strong_count(&alive), 2);
+    Protocol::<Echo>::shutdown(&mut h1, 0, &mut out);
+    assert_eq!(std::sync::Arc::strong_count(&alive), 1);
 }

@@ -5,6 +5,7 @@ mod memory;
 mod protocol;
 mod random;
 mod replies;
+mod tails;
 mod time;
 
 use super::frame::{self, Code, FrameHead, flag, kind, put_head};
