@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{AlertDescription, ServerConnection};
+use rustls::{AlertDescription, PeerIncompatible, ServerConnection};
 use zeroize::Zeroize;
 
 /// One connection's wire.
@@ -81,20 +81,25 @@ impl Wire {
         }
     }
 
-    /// After a failed handshake: takes the alert that rustls wants to send, in the version's own words. A client of TLS
-    /// 1.2 that has no certificate is told `handshake_failure` (RFC 5246 §7.4.6); rustls says what only TLS 1.3 knows.
+    /// After a failed handshake: where rustls sends another alert than clients have always seen, puts that one in its
+    /// place. A client of TLS 1.2 without certificate is told `handshake_failure` (RFC 5246 §7.4.6), because what rustls
+    /// says is of TLS 1.3; a client of TLS 1.1, which is known by the extension that it does not have, that its version is
+    /// the trouble (RFC 5246 §7.2.2).
     pub(super) fn mend_alert(&mut self, error: &rustls::Error) {
         let Self::Tls(tls) = self else { return };
-        if !matches!(error, rustls::Error::NoCertificatesPresented)
-            || tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_2)
-        {
-            return;
-        }
+        let is_tls12 = tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2);
+        let alert = match error {
+            rustls::Error::NoCertificatesPresented if is_tls12 => AlertDescription::HandshakeFailure,
+            rustls::Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+                AlertDescription::ProtocolVersion
+            }
+            _ => return,
+        };
         let mut out = Vec::new();
         while tls.wants_write() && tls.write_tls(&mut out).is_ok_and(|n| n > 0) {}
-        // An alert before the end of the handshake is not encrypted: two bytes, of which the second one is the reason.
+        // An alert this early is not encrypted: its last two bytes are the level, 2 for fatal, and the reason.
         if let [.., 2, reason] = &mut out[..] {
-            *reason = AlertDescription::HandshakeFailure.into();
+            *reason = alert.into();
         }
         *self = Self::Plain(out);
     }

@@ -5,8 +5,8 @@ use std::{env, ffi::OsString, fs, path::Path, sync::Arc};
 
 use ring::digest;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
-    RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
+    PeerMisbehaved, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::WebPkiSupportedAlgorithms,
     server::{
@@ -240,6 +240,9 @@ impl ClientCertVerifier for ClientVerifier {
 pub fn explain(error: &Error) -> String {
     match error {
         Error::NoCertificatesPresented => "tls: client didn't provide a certificate".to_owned(),
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+            "tls: client offered only unsupported versions".to_owned()
+        }
         Error::InvalidCertificate(error) => {
             let cause = match error {
                 CertificateError::UnknownIssuer => "certificate signed by unknown authority",
