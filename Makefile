@@ -47,6 +47,7 @@ tools:
 	@tests/tools.sh h2spec $(H2SPEC)
 	@tests/tools.sh debian openssl curl mandoc shellcheck
 	@tests/tools.sh local kesload s3load
+	@tests/tools.sh python seal-reader cryptography==48.0.0
 
 bench-tools:
 	@tests/tools.sh debian nginx

@@ -3,6 +3,7 @@
 #   tools.sh NAME MODULE@VERSION   a Go program, into target/tools
 #   tools.sh local NAME...         the load tools of tests/bench, into target/tools
 #   tools.sh debian NAME...        Debian packages, where root
+#   tools.sh python FOLDER PACKAGE==VERSION...  Python packages, into an environment of their own, target/tools/FOLDER
 set -eu
 TOOLS=${TOOLS:-$(cd "$(dirname "$0")/.." && pwd)/target/tools}
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -33,6 +34,21 @@ debian)
 	apt-get update -qq
 	# shellcheck disable=SC2086 # a list of words
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	;;
+python)
+	folder=$TOOLS/$2
+	shift 2
+	[ -x "$folder/bin/python3" ] && [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$*" ] && exit 0
+	echo "== installing Python packages: $*"
+	rm -rf "$folder"
+	# On Debian, making environments is a package of its own.
+	python3 -m venv "$folder" >/dev/null 2>&1 || {
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+		python3 -m venv "$folder"
+	}
+	"$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+	echo "$*" >"$folder/.stamp"
 	;;
 *)
 	stamp=$TOOLS/.$1
