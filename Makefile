@@ -45,7 +45,7 @@ tools:
 	@tests/tools.sh minio $(MINIO)
 	@tests/tools.sh mc $(MC)
 	@tests/tools.sh h2spec $(H2SPEC)
-	@tests/tools.sh debian openssl curl mandoc shellcheck
+	@tests/tools.sh debian openssl curl mandoc shellcheck python3 nginx haproxy prometheus
 	@tests/tools.sh local kesload s3load
 	@tests/tools.sh python seal-reader cryptography==48.0.0
 

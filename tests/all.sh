@@ -39,6 +39,9 @@ part "scripts" lines tests/scripts.sh
 part "a reader in another language" lines tests/seal-reader.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \
 	env -C tests/sdk go test -count=1 -timeout 20m -v ./...
+part "TLS alerts, with openssl" lines tests/alerts.sh
+part "TLS proxies: nginx and haproxy" lines tests/proxy.sh
+part "metrics: promtool and Prometheus" lines tests/monitoring.sh
 part "h2spec, strict" lines tests/h2spec.sh
 part "idle and trickling clients" lines tests/company.sh
 part "the tutorial with MinIO" lines \

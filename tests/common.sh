@@ -12,10 +12,10 @@ ok() { PASS=$((PASS + 1)); echo "ok      $1"; }
 bad() { FAIL=$((FAIL + 1)); echo "FAILED  $1"; [ $# -lt 2 ] || printf '%s\n' "$2" | head -20 | sed 's/^/        | /'; }
 
 alive() { kill -0 "$1" 2>/dev/null; }
-stop() { # PID: ask, wait up to 10 s, then insist
+stop() { # PID: ask, wait up to 30 s, then insist
 	local i
 	kill -TERM "$1" 2>/dev/null
-	for i in $(seq 100); do alive "$1" || break; sleep 0.1; done
+	for i in $(seq 300); do alive "$1" || break; sleep 0.1; done
 	alive "$1" && kill -KILL "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
 }
@@ -54,7 +54,7 @@ start() {
 	"$KES_BIN" server --config config.yml "$@" >kes.out 2>kes.err </dev/null &
 	PID=$!
 	PIDS="$PIDS $PID"
-	for i in $(seq 100); do grep -q 'up and running' kes.out && break; alive "$PID" || break; sleep 0.1; done
+	for i in $(seq 600); do grep -q 'up and running' kes.out && break; alive "$PID" || break; sleep 0.1; done
 	ADDRESS=$(grep -Eo '127\.0\.0\.1:[0-9]+' kes.out | head -1)
 	[ -n "$ADDRESS" ] || { bad "the server starts" "$(cat kes.err)"; finish; }
 }

@@ -6,7 +6,7 @@ identities
 config 'probe: { address: 127.0.0.1:0 }'
 start
 PROBE=$(grep -Eo 'http://127\.0\.0\.1:[0-9]+' kes.out | head -1)
-me=(-s -m 10 --cacert server.crt --cert client.crt --key client.key)
+me=(-s -m 60 --cacert server.crt --cert client.crt --key client.key)
 for i in 1 2 3; do curl "${me[@]}" -o /dev/null -X PUT "https://$ADDRESS/v1/key/create/k$i"; done
 curl "${me[@]}" -o /dev/null -X PUT "https://$ADDRESS/v1/key/generate/k1"
 curl "${me[@]}" -o /dev/null -X PUT "https://$ADDRESS/v1/key/generate/none"
@@ -71,8 +71,8 @@ scrape_configs:
 YML
 	prometheus --config.file prometheus.yml --storage.tsdb.path tsdb --web.listen-address "127.0.0.1:$port" >prometheus.log 2>&1 &
 	PIDS="$PIDS $!"
-	query() { curl -s -m 5 --data-urlencode "query=$1" "http://127.0.0.1:$port/api/v1/query"; }
-	for i in $(seq 200); do query 'sum(up)' | grep -q '"2"\]' && break; sleep 0.2; done
+	query() { curl -s -m 30 --data-urlencode "query=$1" "http://127.0.0.1:$port/api/v1/query"; }
+	for i in $(seq 600); do query 'sum(up)' | grep -q '"2"\]' && break; sleep 0.2; done
 	for job in kes probe; do
 		query "up{job=\"$job\"}" | grep -q '"1"\]' && ok "a Prometheus scrapes: $job" || bad "a Prometheus scrapes: $job" "$(tail -5 prometheus.log; query up)"
 	done

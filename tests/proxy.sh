@@ -26,15 +26,10 @@ ask() {
 	local name=$1 url=$2 who=()
 	shift 2
 	[ "$name" = - ] || who=(--cert "$name.crt" --key "$name.key")
-	curl -s -m 20 --cacert front.crt --cacert "$CA" "${who[@]}" -w '%{http_code}' "$@" "$url" | tr -d '\n'
+	curl -s -m 60 --cacert front.crt --cacert "$CA" "${who[@]}" -w '%{http_code}' "$@" "$url" | tr -d '\n'
 }
 # is TEXT EXPECTED GOT
 is() { [ "$3" = "$2" ] && ok "$1" || bad "$1" "expected $2, got $3"; }
-wait_for() { # FILE PATTERN: until it is there
-	local i
-	for i in $(seq 100); do grep -q -- "$2" "$1" && return 0; sleep 0.1; done
-	return 1
-}
 missing='{"message":"no client certificate is present"}400'
 refused='{"message":"not authorized: insufficient permissions"}403'
 
@@ -105,7 +100,7 @@ CONF
 	nginx -p "$T" -c nginx.conf 2>nginx.out &
 	NGINX=$!
 	PIDS="$PIDS $NGINX"
-	for i in $(seq 100); do curl -s -o /dev/null --cacert front.crt "https://$FRONT/version" && break; sleep 0.1; done
+	for i in $(seq 600); do curl -s -o /dev/null --cacert front.crt "https://$FRONT/version" && break; sleep 0.1; done
 	rows nginx
 	stop "$NGINX"
 else
@@ -133,7 +128,7 @@ CONF
 		haproxy -f haproxy.cfg >haproxy.out 2>&1 &
 		HAPROXY=$!
 		PIDS="$PIDS $HAPROXY"
-		for i in $(seq 100); do curl -s -o /dev/null --cacert front.crt "https://$FRONT/version" && break; sleep 0.1; done
+		for i in $(seq 600); do curl -s -o /dev/null --cacert front.crt "https://$FRONT/version" && break; sleep 0.1; done
 		name=haproxy
 		[ "${form:0:1}" = : ] && name=haproxy-rfc9440
 		rows $name
