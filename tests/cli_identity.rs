@@ -405,7 +405,7 @@ fn several_arguments_and_standard_input_are_understood() {
     let expected = |name: &str| format!("{{\"name\":\"{name}\",\"identity\":\"{id}\"}}\n");
     assert_eq!(
         dir.ok(&["identity", "of", "public.crt", "private.key", "api.key", key.trim()]),
-        [expected("public.crt"), expected("private.key"), expected("api.key"), expected("<API key>")]
+        [expected("public.crt"), expected("private.key"), expected("api.key"), expected("(API key)")]
             .concat()
     );
     assert_eq!(dir.ok(&["identity", "of", "--json", "public.crt"]), expected("public.crt"));

@@ -59,7 +59,7 @@ impl Args {
 
     /// The value of a flag; the last one wins.
     pub fn value(&self, long: &str) -> Option<&OsStr> {
-        debug_assert!(self.command.flags.iter().any(|flag| flag.long == long), "no flag {long} in the table");
+        debug_assert!(self.command.flags().any(|flag| flag.long == long), "no flag {long} in the table");
         self.flags.iter().rev().find(|(flag, _)| flag.long == long).map(|(_, value)| value.as_os_str())
     }
 
@@ -160,8 +160,8 @@ fn read_long(args: &mut Args, text: &[u8], rest: &mut std::slice::Iter<'_, OsStr
         None => (text, None),
     };
     let name = String::from_utf8_lossy(name);
-    let Some(flag) = args.command.flags.iter().find(|flag| flag.long == name) else {
-        let known = args.command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
+    let Some(flag) = args.command.flags().find(|flag| flag.long == name) else {
+        let known = args.command.flags().filter(|flag| !flag.hidden).map(|flag| flag.long);
         let nearest = crate::text::suggest::nearest(&name, known).map(|flag| format!("--{flag}"));
         return Err(add_hint(args.mistake(&format!("unknown flag: --{name}")), nearest));
     };
@@ -196,7 +196,7 @@ fn read_short(
             return Ok(true);
         }
         let shown = token.to_string_lossy();
-        let Some(flag) = args.command.flags.iter().find(|flag| flag.shorts.contains(&letter)) else {
+        let Some(flag) = args.command.flags().find(|flag| flag.shorts.contains(&letter)) else {
             return Err(args.mistake(&format!("unknown shorthand flag: '{letter}' in {shown}")));
         };
         let assigned = glued.strip_prefix(b"=").map(|value| OsString::from_vec(value.to_vec()));

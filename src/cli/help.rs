@@ -1,10 +1,35 @@
-//! Help texts and the version, printed from the command table.
+//! `kes help` and `kes version`: help texts are printed from the command table.
 
-use std::env::consts;
+use std::{env::consts, process::ExitCode};
 
 use super::{
-    table::{Command, Flag, Takes},
+    Failure,
+    args::{Args, unknown_command},
+    output,
+    table::{Command, Flag, JSON, Positionals, ROOT, Takes},
     term,
+};
+use crate::text::json::Object;
+
+/// `kes version`.
+pub static VERSION: Command = Command {
+    name: "version",
+    summary: "Print the version.",
+    about: "Prints the version of this program.\n",
+    flags: &[JSON],
+    run: version,
+    ..Command::GROUP
+};
+
+/// `kes help`.
+pub static HELP: Command = Command {
+    name: "help",
+    summary: "Show the help of a command.",
+    about: "Shows the help of a command.\n",
+    positionals: Positionals { shown: "[COMMAND...]", min: 0, max: 8 },
+    examples: &["kes help identity new"],
+    run: run_help,
+    ..Command::GROUP
 };
 
 /// The help of the last command on `path`.
@@ -13,7 +38,7 @@ pub fn page(path: &[&'static Command]) -> String {
     let name = path.iter().map(|command| command.name).collect::<Vec<_>>().join(" ");
     let mut text = String::from("Usage:\n");
     let mut options = String::new();
-    if command.flags.iter().any(|flag| !flag.hidden) {
+    if command.flags().any(|flag| !flag.hidden) {
         options.push_str(" [options]");
     }
     let groups = command.commands.iter().any(|command| !command.hidden);
@@ -36,7 +61,7 @@ pub fn page(path: &[&'static Command]) -> String {
             .map(|command| (command.name.to_owned(), command.summary)),
     );
     let help = ("-h, --help".to_owned(), "Show this help.");
-    let flags = command.flags.iter().filter(|flag| !flag.hidden).map(|flag| (label(flag), flag.help));
+    let flags = command.flags().filter(|flag| !flag.hidden).map(|flag| (label(flag), flag.help));
     section(&mut text, "Options", flags.chain(std::iter::once(help)));
     if !command.examples.is_empty() {
         text.push_str("\nExamples:\n");
@@ -45,21 +70,41 @@ pub fn page(path: &[&'static Command]) -> String {
     text
 }
 
-/// The version, with where it comes from (`cli` §5.1).
-pub fn version(as_json: bool) -> String {
+/// `kes version`: the version, with where it comes from (`cli` §5.1).
+pub fn version(args: &Args) -> Result<ExitCode, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let commit = option_env!("KES_COMMIT").unwrap_or("<unknown>");
     let target = target();
-    if as_json {
-        return term::json(&[("version", version), ("commit", commit), ("target", &target)]);
+    if args.is_on("json") {
+        let object = Object::new(128).text("version", version).text("commit", commit);
+        output::json(&object.text("target", &target).end())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let runtime = format!("rust {}/{}", consts::OS, consts::ARCH);
-    format!(
+    term::print(&format!(
         "Version    {version:<22} commit={commit}\n\
          Runtime    {runtime:<22} target={target}\n\
          License    {:<22} https://www.apache.org/licenses/LICENSE-2.0\n",
         env!("CARGO_PKG_LICENSE"),
-    )
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A command is missing: its usage on standard error, exit status 2.
+pub fn usage(args: &Args) -> Result<ExitCode, Failure> {
+    Err(Failure::Usage(page(args.path())))
+}
+
+fn run_help(args: &Args) -> Result<ExitCode, Failure> {
+    let mut path = vec![&ROOT];
+    let mut command = &ROOT;
+    for word in args.positionals() {
+        let next = command.commands.iter().copied().find(|command| word == command.name);
+        command = next.ok_or_else(|| unknown_command(&path, word))?;
+        path.push(command);
+    }
+    term::print(&page(&path))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn target() -> String {

@@ -11,10 +11,17 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Failure, args::Args, term};
+use super::{
+    Failure,
+    args::Args,
+    output,
+    table::{Command, Flag, JSON, Positionals, Takes, flag},
+    term,
+};
 use crate::{
     crypto::SecretBytes,
     name::Identity,
+    text::json::Object,
     tls::{
         ApiKey,
         identity::{API_KEY_PREFIX, identity_of},
@@ -24,13 +31,88 @@ use crate::{
     },
 };
 
-pub use new::new;
+use new::new;
 
 /// Holds the password of an encrypted private key where there is no terminal to ask at.
 const PASSWORD_VARIABLE: &str = "MINIO_KMS_KES_KEY_PASSWORD";
 
+const PASSWORD_FILE: Flag =
+    flag("password-file", Takes::Value("FILE"), "Read the password of the private key from FILE.");
+
+/// `kes identity`.
+pub static IDENTITY: Command = Command {
+    name: "identity",
+    summary: "Make key pairs and API keys, compute identities.",
+    about: "Makes a new API key. Given an API key or a certificate it prints the identity that belongs to it; given\n\
+            a private key it prints the API key, which is a secret.\n",
+    positionals: Positionals { shown: "[KEY|FILE]", min: 0, max: 1 },
+    flags: &[JSON, PASSWORD_FILE],
+    commands: &[&IDENTITY_NEW, &IDENTITY_OF],
+    examples: &["kes identity", "kes identity client.crt", "kes identity new --ip 127.0.0.1 localhost"],
+    run: bare,
+    ..Command::GROUP
+};
+
+static IDENTITY_NEW: Command = Command {
+    name: "new",
+    summary: "Make a new identity: key pair and certificate, or an API key.",
+    about: "Makes a private key and a certificate for SUBJECT and prints their identity. Without SUBJECT and without\n\
+            options for files it makes an API key and writes no file.\n",
+    positionals: Positionals { shown: "[SUBJECT]", min: 0, max: 1 },
+    flags: &[
+        flag("key", Takes::Value("FILE"), "Write the private key to FILE (default: private.key)."),
+        flag("cert", Takes::Value("FILE"), "Write the certificate to FILE (default: public.crt)."),
+        flag("ip", Takes::List("IP"), "Put the IP address into the certificate."),
+        flag("dns", Takes::List("NAME"), "Put the DNS name into the certificate."),
+        flag("expiry", Takes::Value("DURATION"), "How long the certificate is valid (default: 720h)."),
+        flag("encrypt", Takes::Nothing, "Ask for a password and encrypt the private key with it."),
+        PASSWORD_FILE_NEW,
+        flag("force", Takes::Nothing, "Overwrite existing files.").short(&['f']),
+        flag("show-api-key", Takes::Nothing, "Print the API key, too. It is a secret."),
+        JSON,
+    ],
+    examples: &[
+        "kes identity new --ip \"127.0.0.1\" localhost",
+        "kes identity new --key=client.key --cert=client.crt MinIO",
+    ],
+    run: new,
+    ..Command::GROUP
+};
+
+const PASSWORD_FILE_NEW: Flag =
+    flag("password-file", Takes::Value("FILE"), "Encrypt the private key with the password in FILE.");
+
+static IDENTITY_OF: Command = Command {
+    name: "of",
+    summary: "Compute the identity of a certificate, a private key or an API key.",
+    about: "Computes the identity of certificates, private keys and API keys. '-' is standard input.\n",
+    positionals: Positionals { shown: "KEY|FILE...", min: 0, max: usize::MAX },
+    flags: &[JSON, PASSWORD_FILE],
+    examples: &["kes identity of client.crt", "ID=$(kes identity of client.crt)"],
+    run: of,
+    ..Command::GROUP
+};
+
+/// `kes tool identity new|of` of versions before 0.18.
+pub static TOOL: Command = Command {
+    name: "tool",
+    summary: "Old names of commands.",
+    about: "Old names of commands.\n",
+    commands: &[&TOOL_IDENTITY],
+    hidden: true,
+    ..Command::GROUP
+};
+
+static TOOL_IDENTITY: Command = Command {
+    name: "identity",
+    summary: "Old name of 'kes identity'.",
+    about: "Old name of 'kes identity'.\n",
+    commands: &[&IDENTITY_NEW, &IDENTITY_OF],
+    ..Command::GROUP
+};
+
 /// `kes identity [KEY|FILE]`.
-pub fn bare(args: &Args) -> Result<ExitCode, Failure> {
+fn bare(args: &Args) -> Result<ExitCode, Failure> {
     let Some(source) = args.positionals().first() else {
         print_api_key(&ApiKey::generate()?, args.is_on("json"), !term::is_terminal())?;
         return Ok(ExitCode::SUCCESS);
@@ -38,35 +120,39 @@ pub fn bare(args: &Args) -> Result<ExitCode, Failure> {
     let found = inspect(source, args).map_err(|failure| suggest_command(failure, source, args))?;
     let is_argument = source.to_str().is_some_and(|text| text.starts_with(API_KEY_PREFIX));
     let identity = found.identity().to_string();
-    let text = match (&found, args.is_on("json")) {
+    let text = match &found {
         // Who gives the key asks for the identity; who gives the file asks for the key.
-        (Found::ApiKey(key), json) if !is_argument => {
+        Found::ApiKey(key) if !is_argument => {
             let text = key.to_text();
-            match json {
-                true => Zeroizing::new(term::json(&[("api_key", &text), ("identity", &identity)])),
-                false if term::is_terminal() => {
-                    Zeroizing::new(format!("\nYour API key:\n\n   {}\n\n", *text))
-                }
-                false => Zeroizing::new(format!("{}\n", *text)),
+            if args.is_on("json") {
+                output::json(&Object::new(192).text("api_key", &text).text("identity", &identity).end())?;
+                return Ok(ExitCode::SUCCESS);
             }
+            Zeroizing::new(match term::is_terminal() {
+                true => format!("\nYour API key:\n\n   {}\n\n", *text),
+                false => format!("{}\n", *text),
+            })
         }
-        (Found::OtherKey(_), _) => {
+        Found::OtherKey(_) => {
             let source = source.to_string_lossy();
             return Err(Failure::with_hint(
                 format!("the private key in '{source}' is not an Ed25519 key and so has no API key"),
                 "'kes identity of' prints its identity.",
             ));
         }
-        (_, true) => Zeroizing::new(term::json(&[("identity", &identity)])),
-        (_, false) if term::is_terminal() => Zeroizing::new(format!("\nIdentity:\n\n   {identity}\n\n")),
-        (_, false) => Zeroizing::new(format!("{identity}\n")),
+        _ if args.is_on("json") => {
+            output::json(&Object::new(96).text("identity", &identity).end())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ if term::is_terminal() => Zeroizing::new(format!("\nIdentity:\n\n   {identity}\n\n")),
+        _ => Zeroizing::new(format!("{identity}\n")),
     };
     term::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `kes identity of KEY|FILE...`.
-pub fn of(args: &Args) -> Result<ExitCode, Failure> {
+fn of(args: &Args) -> Result<ExitCode, Failure> {
     let stdin = [OsStr::new("-").to_owned()];
     let sources = match args.positionals() {
         [] if io::stdin().is_terminal() => return Err(args.mistake("not enough arguments")),
@@ -75,27 +161,29 @@ pub fn of(args: &Args) -> Result<ExitCode, Failure> {
     };
     for source in sources {
         let identity = inspect(source, args)?.identity().to_string();
-        term::print(&line_of(source, &identity, sources.len() == 1, args.is_on("json")))?;
+        print_identity(source, &identity, sources.len() == 1, args.is_on("json"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How one identity is shown.
+/// Shows one identity.
 ///
 /// For a single argument the decorated form is for people and the bare one for programs. Programs read from a pipe
 /// (`$(kes identity of x)`, `… | cat`) and get the bare value. Output that is sent to a regular file counts as meant for
 /// people: there the older releases wrote the same text as on a terminal, and scripts look for its label.
-fn line_of(source: &OsStr, identity: &str, is_single: bool, json: bool) -> String {
+fn print_identity(source: &OsStr, identity: &str, is_single: bool, json: bool) -> Result<(), Failure> {
     let name = match source.to_str() {
         // The name of an API key would be the secret itself.
-        Some(text) if text.starts_with(API_KEY_PREFIX) => "<API key>".into(),
+        Some(text) if text.starts_with(API_KEY_PREFIX) => "(API key)".into(),
         _ => source.to_string_lossy(),
     };
     match is_single && !json {
-        true if term::is_terminal() || term::is_regular_file() => format!("\n  Identity:  {identity}\n"),
-        true => format!("{identity}\n"),
-        false if term::is_terminal() && !json => format!("{name}: {identity}\n"),
-        false => term::json(&[("name", &name), ("identity", identity)]),
+        true if term::is_terminal() || term::is_regular_file() => {
+            term::print(&format!("\n  Identity:  {identity}\n"))
+        }
+        true => term::print(&format!("{identity}\n")),
+        false if term::is_terminal() && !json => term::print(&format!("{name}: {identity}\n")),
+        false => output::json(&Object::new(128).text("name", &name).text("identity", identity).end()),
     }
 }
 
@@ -200,20 +288,19 @@ fn password_for_opening(args: &Args) -> Result<SecretBytes, Failure> {
 /// A new API key: labelled, or bare for programs.
 fn print_api_key(key: &ApiKey, json: bool, bare: bool) -> Result<(), Failure> {
     let (text, identity) = (key.to_text(), key.identity().to_string());
-    let shown = if json {
-        term::json(&[("api_key", &text), ("identity", &identity)])
-    } else if bare {
-        format!("{}\n", *text)
-    } else {
-        format!(
+    if json {
+        return output::json(&Object::new(192).text("api_key", &text).text("identity", &identity).end());
+    }
+    term::print(&Zeroizing::new(match bare {
+        true => format!("{}\n", *text),
+        false => format!(
             "\nYour API key:\n\n   {}\n\n\
              This is the only time it is shown. Keep it secret and secure!\n\n\
              Your Identity:\n\n   {identity}\n\n\
              The identity is not a secret. Put it into a policy to give the API key its rights.\n\n",
             *text
-        )
-    };
-    term::print(&Zeroizing::new(shown))
+        ),
+    }))
 }
 
 /// `kes identity nwe`: the word is taken for a file; if there is none, it may have been meant as a command.

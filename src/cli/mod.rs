@@ -4,6 +4,7 @@ mod args;
 mod banner;
 mod help;
 mod identity;
+pub mod output;
 mod pair;
 pub mod server;
 mod setup;

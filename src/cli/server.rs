@@ -2,14 +2,18 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    Failure, ServerArgs, banner,
+    Failure, ServerArgs,
+    args::Args,
+    banner,
     setup::{Setup, config_file, open_store, read_config},
+    table::{Command, Takes, flag},
 };
 use crate::{
     api::Api,
@@ -32,9 +36,57 @@ const ENOUGH_LOCKED: u64 = 128 << 20;
 /// The name by which a service manager hands over the listener for probes (`FileDescriptorName=`).
 const PROBE: &str = "probe";
 
+/// `kes server`.
+pub static SERVER: Command = Command {
+    name: "server",
+    summary: "Start a KES server.",
+    about: "Starts a KES server with the given configuration file. Without --config it takes the file named by\n\
+            KES_CONFIG, else ./config.yml, else /etc/kes/config.yml.\n",
+    flags: &[
+        flag("addr", Takes::Value("[IP]:PORT"), "Listen there instead of where the configuration says."),
+        flag("config", Takes::Value("FILE"), "Read the configuration from FILE."),
+        flag(
+            "auth",
+            Takes::Value("on|off"),
+            "Verify client certificates, or take any: stronger than tls.auth.",
+        ),
+        flag("key", Takes::Value("FILE"), "The TLS private key: stronger than tls.key."),
+        flag("cert", Takes::Value("FILE"), "The TLS certificate: stronger than tls.cert."),
+        flag("mlock", Takes::Nothing, "Lock all memory, or refuse to start."),
+        flag("dev", Takes::Nothing, "Try it out: keys in memory, a fresh certificate and admin."),
+        flag("quiet", Takes::Nothing, "Do not print the banner.").short(&['q']),
+        flag(
+            "check",
+            Takes::Optional("connect"),
+            "Check the configuration and the files it names, and exit.\n'connect' also opens the key store.",
+        ),
+        flag("strict", Takes::Nothing, "With --check: treat warnings as errors."),
+    ],
+    examples: &["kes server --config config.yml --auth off", "kes server --check --config config.yml"],
+    run,
+    ..Command::GROUP
+};
+
 /// Runs the server until it is told to stop, or only looks at everything (`--check`).
-pub fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
-    let done = if args.check.is_some() { check(args) } else { serve(args) };
+fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let text = |long: &str| args.text(long).map(|value| value.map(str::to_owned));
+    let wanted = text("check")?;
+    if let Some(kind) = wanted.as_deref().filter(|kind| !matches!(*kind, "" | "connect")) {
+        return Err(args.invalid("check", kind.as_ref(), "only 'connect' is possible"));
+    }
+    let args = ServerArgs {
+        addr: text("addr")?,
+        config: args.value("config").map(PathBuf::from),
+        dev: args.is_on("dev"),
+        key: text("key")?,
+        cert: text("cert")?,
+        auth: text("auth")?,
+        mlock: args.is_on("mlock"),
+        quiet: args.is_on("quiet"),
+        check: wanted,
+        strict: args.is_on("strict"),
+    };
+    let done = if args.check.is_some() { check(&args) } else { serve(&args) };
     done.map(|()| ExitCode::SUCCESS).map_err(Failure::new)
 }
 

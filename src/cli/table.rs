@@ -1,12 +1,9 @@
-//! Every command and every flag, once. The parser and the help read this table.
+//! What a command and a flag are, and the first of the commands. Each other command stands beside its code; the parser, the
+//! help, the completion and the tests of the manual read them from here.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use super::{
-    Failure, ServerArgs,
-    args::{Args, unknown_command},
-    help, identity, server, term,
-};
+use super::{Failure, args::Args, help, identity, server};
 
 /// A command, or a group of commands.
 pub struct Command {
@@ -18,8 +15,10 @@ pub struct Command {
     pub about: &'static str,
     /// What it takes beside flags.
     pub positionals: Positionals,
-    /// Its flags.
+    /// Its own flags.
     pub flags: &'static [Flag],
+    /// Flags that it has in common with others.
+    pub common: &'static [Flag],
     /// Commands within it.
     pub commands: &'static [&'static Command],
     /// Lines that show how it is used.
@@ -28,6 +27,27 @@ pub struct Command {
     pub hidden: bool,
     /// Runs it.
     pub run: fn(&Args) -> Result<ExitCode, Failure>,
+}
+
+impl Command {
+    /// What an entry is filled up from: a command that takes nothing and shows its usage.
+    pub const GROUP: Self = Self {
+        name: "",
+        summary: "",
+        about: "",
+        positionals: Positionals { shown: "", min: 0, max: 0 },
+        flags: &[],
+        common: &[],
+        commands: &[],
+        examples: &[],
+        hidden: false,
+        run: help::usage,
+    };
+
+    /// All its flags.
+    pub fn flags(&self) -> impl Iterator<Item = &'static Flag> {
+        self.flags.iter().chain(self.common)
+    }
 }
 
 impl std::fmt::Debug for Command {
@@ -75,230 +95,38 @@ pub enum Takes {
     Optional(&'static str),
 }
 
-const NONE: Positionals = Positionals { shown: "", min: 0, max: 0 };
-
-const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
+/// A flag without a letter.
+pub const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
     Flag { long, shorts: &[], takes, help, hidden: false }
 }
 
-const JSON: Flag = flag("json", Takes::Nothing, "Print JSON.");
-const PASSWORD_FILE: Flag =
-    flag("password-file", Takes::Value("FILE"), "Read the password of the private key from FILE.");
+impl Flag {
+    /// The flag with letters.
+    pub const fn short(self, shorts: &'static [char]) -> Self {
+        Self { shorts, ..self }
+    }
+
+    /// The flag, not listed in the help.
+    pub const fn hidden(self) -> Self {
+        Self { hidden: true, ..self }
+    }
+}
+
+/// JSON instead of text.
+pub const JSON: Flag = flag("json", Takes::Nothing, "Print JSON.");
 
 /// `kes` itself.
 pub static ROOT: Command = Command {
     name: "kes",
-    summary: "",
     about: "A key encryption server for MinIO and other clients of the KES protocol.\n",
-    positionals: NONE,
-    flags: &[
-        Flag {
-            long: "version",
-            shorts: &['v', 'V'],
-            takes: Takes::Nothing,
-            help: "Print the version.",
-            hidden: false,
-        },
-        Flag { long: "json", shorts: &[], takes: Takes::Nothing, help: "", hidden: true },
-    ],
-    commands: &[&SERVER, &IDENTITY, &VERSION, &HELP, &TOOL],
-    examples: &[],
-    hidden: false,
+    flags: &[flag("version", Takes::Nothing, "Print the version.").short(&['v', 'V']), JSON.hidden()],
+    commands: &[&server::SERVER, &identity::IDENTITY, &help::VERSION, &help::HELP, &identity::TOOL],
     run: run_root,
-};
-
-static SERVER: Command = Command {
-    name: "server",
-    summary: "Start a KES server.",
-    about: "Starts a KES server with the given configuration file. Without --config it takes the file named by\n\
-            KES_CONFIG, else ./config.yml, else /etc/kes/config.yml.\n",
-    positionals: NONE,
-    flags: &[
-        flag("addr", Takes::Value("[IP]:PORT"), "Listen there instead of where the configuration says."),
-        flag("config", Takes::Value("FILE"), "Read the configuration from FILE."),
-        flag(
-            "auth",
-            Takes::Value("on|off"),
-            "Verify client certificates, or take any: stronger than tls.auth.",
-        ),
-        flag("key", Takes::Value("FILE"), "The TLS private key: stronger than tls.key."),
-        flag("cert", Takes::Value("FILE"), "The TLS certificate: stronger than tls.cert."),
-        flag("mlock", Takes::Nothing, "Lock all memory, or refuse to start."),
-        flag("dev", Takes::Nothing, "Try it out: keys in memory, a fresh certificate and admin."),
-        Flag {
-            long: "quiet",
-            shorts: &['q'],
-            takes: Takes::Nothing,
-            help: "Do not print the banner.",
-            hidden: false,
-        },
-        flag(
-            "check",
-            Takes::Optional("connect"),
-            "Check the configuration and the files it names, and exit.\n'connect' also opens the key store.",
-        ),
-        flag("strict", Takes::Nothing, "With --check: treat warnings as errors."),
-    ],
-    commands: &[],
-    examples: &["kes server --config config.yml --auth off", "kes server --check --config config.yml"],
-    hidden: false,
-    run: run_server,
-};
-
-static IDENTITY: Command = Command {
-    name: "identity",
-    summary: "Make key pairs and API keys, compute identities.",
-    about: "Makes a new API key. Given an API key or a certificate it prints the identity that belongs to it; given\n\
-            a private key it prints the API key, which is a secret.\n",
-    positionals: Positionals { shown: "[KEY|FILE]", min: 0, max: 1 },
-    flags: &[JSON, PASSWORD_FILE],
-    commands: &[&IDENTITY_NEW, &IDENTITY_OF],
-    examples: &["kes identity", "kes identity client.crt", "kes identity new --ip 127.0.0.1 localhost"],
-    hidden: false,
-    run: identity::bare,
-};
-
-static IDENTITY_NEW: Command = Command {
-    name: "new",
-    summary: "Make a new identity: key pair and certificate, or an API key.",
-    about: "Makes a private key and a certificate for SUBJECT and prints their identity. Without SUBJECT and without\n\
-            options for files it makes an API key and writes no file.\n",
-    positionals: Positionals { shown: "[SUBJECT]", min: 0, max: 1 },
-    flags: &[
-        flag("key", Takes::Value("FILE"), "Write the private key to FILE (default: private.key)."),
-        flag("cert", Takes::Value("FILE"), "Write the certificate to FILE (default: public.crt)."),
-        flag("ip", Takes::List("IP"), "Put the IP address into the certificate."),
-        flag("dns", Takes::List("NAME"), "Put the DNS name into the certificate."),
-        flag("expiry", Takes::Value("DURATION"), "How long the certificate is valid (default: 720h)."),
-        flag("encrypt", Takes::Nothing, "Ask for a password and encrypt the private key with it."),
-        PASSWORD_FILE_NEW,
-        Flag {
-            long: "force",
-            shorts: &['f'],
-            takes: Takes::Nothing,
-            help: "Overwrite existing files.",
-            hidden: false,
-        },
-        flag("show-api-key", Takes::Nothing, "Print the API key, too. It is a secret."),
-        JSON,
-    ],
-    commands: &[],
-    examples: &[
-        "kes identity new --ip \"127.0.0.1\" localhost",
-        "kes identity new --key=client.key --cert=client.crt MinIO",
-    ],
-    hidden: false,
-    run: identity::new,
-};
-
-const PASSWORD_FILE_NEW: Flag =
-    flag("password-file", Takes::Value("FILE"), "Encrypt the private key with the password in FILE.");
-
-static IDENTITY_OF: Command = Command {
-    name: "of",
-    summary: "Compute the identity of a certificate, a private key or an API key.",
-    about: "Computes the identity of certificates, private keys and API keys. '-' is standard input.\n",
-    positionals: Positionals { shown: "KEY|FILE...", min: 0, max: usize::MAX },
-    flags: &[JSON, PASSWORD_FILE],
-    commands: &[],
-    examples: &["kes identity of client.crt", "ID=$(kes identity of client.crt)"],
-    hidden: false,
-    run: identity::of,
-};
-
-static VERSION: Command = Command {
-    name: "version",
-    summary: "Print the version.",
-    about: "Prints the version of this program.\n",
-    positionals: NONE,
-    flags: &[JSON],
-    commands: &[],
-    examples: &[],
-    hidden: false,
-    run: run_version,
-};
-
-static HELP: Command = Command {
-    name: "help",
-    summary: "Show the help of a command.",
-    about: "Shows the help of a command.\n",
-    positionals: Positionals { shown: "[COMMAND...]", min: 0, max: 8 },
-    flags: &[],
-    commands: &[],
-    examples: &["kes help identity new"],
-    hidden: false,
-    run: run_help,
-};
-
-/// `kes tool identity new|of` of versions before 0.18.
-static TOOL: Command = Command {
-    name: "tool",
-    summary: "Old names of commands.",
-    about: "Old names of commands.\n",
-    positionals: NONE,
-    flags: &[],
-    commands: &[&TOOL_IDENTITY],
-    examples: &[],
-    hidden: true,
-    run: show_usage,
-};
-
-static TOOL_IDENTITY: Command = Command {
-    name: "identity",
-    summary: "Old name of 'kes identity'.",
-    about: "Old name of 'kes identity'.\n",
-    positionals: NONE,
-    flags: &[],
-    commands: &[&IDENTITY_NEW, &IDENTITY_OF],
-    examples: &[],
-    hidden: false,
-    run: show_usage,
+    ..Command::GROUP
 };
 
 fn run_root(args: &Args) -> Result<ExitCode, Failure> {
-    if args.is_on("version") { run_version(args) } else { show_usage(args) }
-}
-
-/// A command is missing: the usage on standard error, exit status 2.
-fn show_usage(args: &Args) -> Result<ExitCode, Failure> {
-    Err(Failure::Usage(help::page(args.path())))
-}
-
-fn run_version(args: &Args) -> Result<ExitCode, Failure> {
-    term::print(&help::version(args.is_on("json")))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn run_help(args: &Args) -> Result<ExitCode, Failure> {
-    let mut path = vec![&ROOT];
-    let mut command = &ROOT;
-    for word in args.positionals() {
-        let next = command.commands.iter().copied().find(|command| word == command.name);
-        command = next.ok_or_else(|| unknown_command(&path, word))?;
-        path.push(command);
-    }
-    term::print(&help::page(&path))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn run_server(args: &Args) -> Result<ExitCode, Failure> {
-    let text = |long: &str| args.text(long).map(|value| value.map(str::to_owned));
-    let check = text("check")?;
-    if let Some(kind) = check.as_deref().filter(|kind| !matches!(*kind, "" | "connect")) {
-        return Err(args.invalid("check", kind.as_ref(), "only 'connect' is possible"));
-    }
-    server::run(&ServerArgs {
-        addr: text("addr")?,
-        config: args.value("config").map(PathBuf::from),
-        dev: args.is_on("dev"),
-        key: text("key")?,
-        cert: text("cert")?,
-        auth: text("auth")?,
-        mlock: args.is_on("mlock"),
-        quiet: args.is_on("quiet"),
-        check,
-        strict: args.is_on("strict"),
-    })
+    if args.is_on("version") { help::version(args) } else { help::usage(args) }
 }
 
 #[cfg(test)]
@@ -313,9 +141,10 @@ mod tests {
     #[test]
     fn no_two_flags_of_a_command_share_a_name() {
         each(&ROOT, &mut |command| {
-            for (i, flag) in command.flags.iter().enumerate() {
+            let flags: Vec<&Flag> = command.flags().collect();
+            for (i, flag) in flags.iter().enumerate() {
                 assert!(flag.long != "help" && !flag.shorts.contains(&'h'), "{command:?}");
-                for other in &command.flags[i + 1..] {
+                for other in &flags[i + 1..] {
                     assert_ne!(flag.long, other.long, "{command:?}");
                     assert!(!flag.shorts.iter().any(|short| other.shorts.contains(short)), "{command:?}");
                 }
@@ -336,7 +165,7 @@ mod tests {
             if !command.hidden {
                 assert!(words.contains(&command.name), "{command:?} is not in the manual");
             }
-            for flag in command.flags.iter().filter(|flag| !flag.hidden) {
+            for flag in command.flags().filter(|flag| !flag.hidden) {
                 let long = format!("-{}", flag.long);
                 let known = words.contains(&long.as_str()) || words.contains(&flag.long);
                 assert!(known, "--{} of {command:?} is not in the manual", flag.long);

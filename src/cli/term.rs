@@ -11,10 +11,15 @@ use std::{
 use super::Failure;
 use crate::{crypto::SecretBytes, sys::tty::Terminal, tls::pem};
 
-/// Writes to standard output.
+/// Writes text to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::new(format!("cannot write to standard output: {}", pem::cause(&error))),
     })
@@ -42,16 +47,6 @@ pub fn is_terminal() -> bool {
 pub fn is_regular_file() -> bool {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     file.and_then(|file| file.metadata()).is_ok_and(|data| data.is_file())
-}
-
-/// One JSON object of texts and a final newline: indented on a terminal, one line otherwise (`cli` §3).
-pub fn json(fields: &[(&str, &str)]) -> String {
-    let quote = |text: &str| serde_json::Value::from(text).to_string();
-    let (open, between, close, colon) =
-        if is_terminal() { ("{\n  ", ",\n  ", "\n}\n", ": ") } else { ("{", ",", "}\n", ":") };
-    let fields: Vec<String> =
-        fields.iter().map(|(name, value)| format!("{}{colon}{}", quote(name), quote(value))).collect();
-    format!("{open}{}{close}", fields.join(between))
 }
 
 /// Asks for a password on the terminal; `None` if there is none.

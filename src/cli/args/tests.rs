@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::table::ROOT;
+use crate::cli::table::{ROOT, flag};
 use proptest::prelude::*;
 
 fn call(line: &[&str]) -> Result<Call, Failure> {
@@ -70,18 +70,13 @@ fn booleans_take_a_value_only_with_an_equals_sign() {
 
 static TEST: Command = Command {
     name: "test",
-    summary: "",
-    about: "",
-    positionals: crate::cli::table::Positionals { shown: "", min: 0, max: 0 },
     flags: &[
-        Flag { long: "output", shorts: &['o'], takes: Takes::Value("FILE"), help: "", hidden: false },
-        Flag { long: "insecure", shorts: &['k'], takes: Takes::Nothing, help: "", hidden: false },
-        Flag { long: "force", shorts: &['f'], takes: Takes::Nothing, help: "", hidden: false },
+        flag("output", Takes::Value("FILE"), "").short(&['o']),
+        flag("insecure", Takes::Nothing, "").short(&['k']),
+        flag("force", Takes::Nothing, "").short(&['f']),
     ],
-    commands: &[],
-    examples: &[],
-    hidden: false,
     run: |_| Ok(std::process::ExitCode::SUCCESS),
+    ..Command::GROUP
 };
 
 #[test]

@@ -9,9 +9,9 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{Failure, args::Args, pair::Pair, term},
+    cli::{Failure, args::Args, output, pair::Pair, term},
     crypto::SecretBytes,
-    text::{duration::parse_duration, time::Timestamp},
+    text::{duration::parse_duration, json::Object, time::Timestamp},
     tls::{ApiKey, certificate, key, pem},
 };
 
@@ -68,7 +68,7 @@ fn make_pair(args: &Args) -> Result<(), Failure> {
         expires_at: &Timestamp { seconds: request.not_after, nanos: 0, offset_minutes: 0 }.to_string(),
         api_key: args.is_on("show-api-key").then(|| key.to_text()),
     };
-    term::print(&shown.text(args.is_on("json")))
+    if args.is_on("json") { output::json(&shown.json()) } else { term::print(&shown.text()) }
 }
 
 /// What is told about a new pair.
@@ -81,18 +81,20 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn text(&self, json: bool) -> Zeroizing<String> {
-        let api_key = self.api_key.as_ref().map(|key| key.as_str());
-        if json {
-            let mut fields = vec![
-                ("private_key", self.key),
-                ("certificate", self.certificate),
-                ("identity", self.identity),
-                ("expires_at", self.expires_at),
-            ];
-            fields.extend(api_key.map(|key| ("api_key", key)));
-            return Zeroizing::new(term::json(&fields));
+    fn json(&self) -> SecretBytes {
+        let object = Object::new(512)
+            .text("private_key", self.key)
+            .text("certificate", self.certificate)
+            .text("identity", self.identity)
+            .text("expires_at", self.expires_at);
+        match &self.api_key {
+            Some(key) => object.text("api_key", key).end(),
+            None => object.end(),
         }
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        let api_key = self.api_key.as_ref().map(|key| key.as_str());
         let mut text = Zeroizing::new(String::with_capacity(512));
         for (label, value) in
             [("Private key:", self.key), ("Certificate:", self.certificate), ("Identity:", self.identity)]
