@@ -9,7 +9,7 @@ use std::{
         fd::AsRawFd,
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, OpenOptionsExt},
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
         },
     },
     path::{Path, PathBuf},
@@ -23,13 +23,15 @@ use crate::{crypto::SecretBytes, sys::fault, text::encode::hex};
 /// Files that we make can be read and written by their owner alone.
 const MODE: u32 = 0o600;
 
-/// Makes a new file with this content and mode 0600. When it returns `Ok`, file and name are on the disk; at no time can
+/// Makes a new file with this content and mode 0600. One that root makes belongs to the owner of the directory, who is to
+/// read it. When it returns `Ok`, file and name are on the disk; at no time can
 /// anyone see the name with another content. An existing file is never touched: that is [`io::ErrorKind::AlreadyExists`].
 /// After any other error the file may exist (then whole) or not. `operation` names the fault points on the way.
 pub fn create_durably(path: &Path, content: &[u8], operation: &str) -> io::Result<()> {
     let dir = parent_of(path);
     let unnamed = match open_unnamed(dir) {
         Ok(file) => {
+            give_away(&file, dir);
             fill(&file, content, operation)?;
             link_unnamed(&file, path)
         }
@@ -43,6 +45,20 @@ pub fn create_durably(path: &Path, content: &[u8], operation: &str) -> io::Resul
     }
     fault::point(operation, "after-link");
     sync_dir(dir)?;
+    fault::point(operation, "after-dir-sync");
+    Ok(())
+}
+
+/// Puts a new file with this content and mode 0600 in the place of another, whose owner it keeps where it can. When it
+/// returns `Ok`, that is on the disk; at no time can anyone see the name with anything but the old content or the new
+/// one, whole. `operation` names the fault points on the way.
+pub fn replace_durably(path: &Path, content: &[u8], operation: &str) -> io::Result<()> {
+    let temporary = TemporaryFile::create(path)?;
+    give_away(&temporary.file, path);
+    fill(&temporary.file, content, operation)?;
+    fs::rename(&temporary.path, path)?;
+    fault::point(operation, "after-rename");
+    sync_dir(parent_of(path))?;
     fault::point(operation, "after-dir-sync");
     Ok(())
 }
@@ -138,6 +154,13 @@ fn fill(mut file: &File, content: &[u8], operation: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What root makes belongs to the owner of `like`. If that cannot be, it stays root's.
+fn give_away(file: &File, like: &Path) {
+    if file.metadata().is_ok_and(|data| data.uid() == 0) {
+        let _ = fs::metadata(like).and_then(|data| fchown(file, Some(data.uid()), Some(data.gid())));
+    }
+}
+
 fn open_unnamed(dir: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).mode(MODE).custom_flags(libc::O_TMPFILE).open(dir)
 }
@@ -155,6 +178,7 @@ fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
 
 fn create_through_named(path: &Path, content: &[u8], operation: &str) -> io::Result<()> {
     let temporary = TemporaryFile::create(path)?;
+    give_away(&temporary.file, parent_of(path));
     fill(&temporary.file, content, operation)?;
     match fs::hard_link(&temporary.path, path) {
         // A file system without hard links (FAT, some FUSE and SMB mounts) can still rename without overwriting.
@@ -237,6 +261,33 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), b"first", "{name}");
         }
         assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 3, "no temporary file is left");
+    }
+
+    #[test]
+    fn replacing_leaves_the_new_content_alone_and_private() {
+        let dir = TestDir::new("replace");
+        let path = dir.path.join("file");
+        fs::write(&path, b"old").unwrap();
+        replace_durably(&path, b"new", "replace").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    /// Where the tests run as root.
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_place() {
+        let dir = TestDir::new("owner");
+        if std::os::unix::fs::chown(&dir.path, Some(12345), Some(12346)).is_err() {
+            return;
+        }
+        let path = dir.path.join("file");
+        create_durably(&path, b"one", "create").unwrap();
+        let owner = |path: &Path| fs::metadata(path).map(|data| (data.uid(), data.gid())).unwrap();
+        assert_eq!(owner(&path), (12345, 12346));
+        std::os::unix::fs::chown(&dir.path, Some(0), Some(0)).unwrap();
+        replace_durably(&path, b"two", "replace").unwrap();
+        assert_eq!(owner(&path), (12345, 12346));
     }
 
     #[test]
