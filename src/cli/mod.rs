@@ -6,8 +6,9 @@ mod help;
 mod identity;
 pub mod output;
 mod pair;
+pub mod progress;
 pub mod server;
-mod setup;
+pub mod setup;
 mod table;
 pub mod term;
 

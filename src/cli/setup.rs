@@ -130,8 +130,21 @@ pub fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loade
 
 /// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.
 pub fn config_file(args: &ServerArgs) -> Result<PathBuf, String> {
-    if let Some(file) = &args.config {
-        return Ok(file.clone());
+    find_config(args.config.as_deref())
+}
+
+/// The configuration of a command that works on the key store without a server, and the file that it is from. TLS files
+/// are not looked at.
+pub fn offline_config(file: Option<&Path>) -> Result<(PathBuf, Config), String> {
+    let file = find_config(file)?;
+    let config = config::load(&file, &Overrides::default(), &|name| std::env::var(name).ok())
+        .map_err(|errors| errors.join("\nError: "))?;
+    Ok((file, config))
+}
+
+fn find_config(given: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(file) = given {
+        return Ok(file.to_owned());
     }
     if let Some(file) = std::env::var_os("KES_CONFIG").filter(|file| !file.is_empty()) {
         return Ok(file.into());
