@@ -1,5 +1,6 @@
-# kes: two commands do everything.
+# kes: the commands that matter.
 #   make run    build the server and start it on an embedded default (./run)
+#   make static the binary for packages (target/static/kes)
 #   make test   install what the tests need into target/, and run all of them
 # Variables: KES_BIN (test another binary), ADDR (where `make run` listens), PREFIX and DESTDIR (make install).
 
@@ -19,13 +20,24 @@ H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 export KES_BIN TOOLS
 
-.PHONY: all build run test unit tools bench bench-tools fuzz install clean
+.PHONY: all build static static-gnu run test unit tools bench bench-tools fuzz install clean
 
 all: build
 
 build:
 	@echo "== building $(KES)"
 	KES_COMMIT=$(COMMIT) $(CARGO) build --release --locked
+
+# The binary that the packages ship: static, for any Linux. See packaging/static.sh.
+static:
+	@KES_COMMIT=$(COMMIT) packaging/static.sh target/static
+
+# Where the parts for musl are missing: static with glibc, larger; names are looked up in files and DNS only.
+static-gnu:
+	KES_COMMIT=$(COMMIT) RUSTFLAGS="-Ctarget-feature=+crt-static" \
+		$(CARGO) build --release --locked --target $(shell uname -m)-unknown-linux-gnu --target-dir target/static-gnu
+	@cp target/static-gnu/$(shell uname -m)-unknown-linux-gnu/release/kes target/static-gnu/kes
+	@echo "== target/static-gnu/kes: $$(stat -c %s target/static-gnu/kes) bytes"
 
 run: build
 	@packaging/run.sh $(CURDIR)/$(KES) $(CURDIR)/run $(ADDR)
