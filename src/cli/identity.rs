@@ -93,12 +93,12 @@ static IDENTITY_OF: Command = Command {
     ..Command::GROUP
 };
 
-/// `kes tool identity new|of` of versions before 0.18.
+/// `kes tool identity new|of` and `kes tool migrate` of versions before 0.18.
 pub static TOOL: Command = Command {
     name: "tool",
     summary: "Old names of commands.",
     about: "Old names of commands.\n",
-    commands: &[&TOOL_IDENTITY],
+    commands: &[&TOOL_IDENTITY, &super::migrate::MIGRATE],
     hidden: true,
     ..Command::GROUP
 };

@@ -4,6 +4,7 @@ mod args;
 mod banner;
 mod help;
 mod identity;
+mod migrate;
 pub mod output;
 mod pair;
 pub mod progress;

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, args::Args, help, identity, server};
+use super::{Failure, args::Args, help, identity, migrate, server};
 
 /// A command, or a group of commands.
 pub struct Command {
@@ -120,7 +120,14 @@ pub static ROOT: Command = Command {
     name: "kes",
     about: "A key encryption server for MinIO and other clients of the KES protocol.\n",
     flags: &[flag("version", Takes::Nothing, "Print the version.").short(&['v', 'V']), JSON.hidden()],
-    commands: &[&server::SERVER, &identity::IDENTITY, &help::VERSION, &help::HELP, &identity::TOOL],
+    commands: &[
+        &server::SERVER,
+        &identity::IDENTITY,
+        &migrate::MIGRATE,
+        &help::VERSION,
+        &help::HELP,
+        &identity::TOOL,
+    ],
     run: run_root,
     ..Command::GROUP
 };
@@ -157,6 +164,7 @@ mod tests {
         let manual = concat!(
             include_str!("../../man/kes.1"),
             include_str!("../../man/kes-identity.1"),
+            include_str!("../../man/kes-migrate.1"),
             // `kes server` has a page of its own.
             "server addr config auth key cert mlock dev quiet check strict",
         );

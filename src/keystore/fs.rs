@@ -2,6 +2,7 @@
 //! what a value means, nor how sealing works.
 
 use std::{
+    borrow::Cow,
     fs::{self, DirEntry},
     io,
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use crate::{
     seal::{KEY_FILE_MAGIC, SealError, Sealer, disk},
     sys::file::{
         check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
-        remove_durably, remove_stale, sync_dir,
+        remove_durably, remove_stale, replace_durably, sync_dir,
     },
 };
 
@@ -56,11 +57,28 @@ impl FsStore {
     /// there are no keys yet. The error says in one line why the server cannot start with this store.
     pub fn open(dir: &Path, shown: &str, seal: &SealConfig) -> Result<Self, String> {
         open_dir(dir, shown)?;
-        let (mode, notices) = match seal {
-            SealConfig::Off => (open_off(dir, shown)?, Vec::new()),
-            SealConfig::On { file } => open_sealed(dir, shown, file)?,
-        };
+        let (mode, notices) = open_mode(dir, shown, seal)?;
         Ok(Self { dir: dir.to_owned(), shown: shown.to_owned(), mode, notices })
+    }
+
+    /// As [`FsStore::open`], for a store that is there already; `None` if there is no directory, or neither a key nor a
+    /// seal file. Nothing is made, and the directory need not be writable.
+    pub fn open_existing(dir: &Path, shown: &str, seal: &SealConfig) -> Result<Option<Self>, String> {
+        if is_missing(dir, shown, seal)? {
+            return Ok(None);
+        }
+        let (mode, notices) = open_mode(dir, shown, seal)?;
+        Ok(Some(Self { dir: dir.to_owned(), shown: shown.to_owned(), mode, notices }))
+    }
+
+    /// Stores a value under a name that has one, in its place. Returns only after the new value is durable; until then
+    /// the old one is there.
+    pub fn replace(&self, name: &KeyName, value: &[u8]) -> Result<(), StoreError> {
+        let path = self.path_of(name);
+        self.check_mode(&path)?;
+        let text = self.file_text(name, &path, value)?;
+        replace_durably(&path, &text, "replace").map_err(|cause| explain("cannot replace", &path, &cause))?;
+        self.read_back(&path, &text)
     }
 
     /// One line on whether and how the values are sealed, for banner and status.
@@ -131,6 +149,27 @@ impl FsStore {
         Err(StoreError::Failed(format!("key file '{}' {cause}", path.display())))
     }
 
+    /// What the file of a key with this value holds.
+    fn file_text<'a>(
+        &self,
+        name: &KeyName,
+        path: &Path,
+        value: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, StoreError> {
+        if value.len() > MAX_VALUE {
+            return Err(StoreError::Failed(format!("key file '{}': the value is too long", path.display())));
+        }
+        match &self.mode {
+            Mode::Sealed { sealer, .. } => match sealer.seal(name, value) {
+                Ok(sealed) => Ok(sealed.into_bytes().into()),
+                Err(cause) => {
+                    Err(StoreError::Failed(format!("cannot seal key file '{}': {cause}", path.display())))
+                }
+            },
+            Mode::Unsealed { .. } | Mode::Off => Ok(value.into()),
+        }
+    }
+
     fn read_back(&self, path: &Path, written: &[u8]) -> Result<(), StoreError> {
         let read = open_to_read(path).and_then(|file| read_up_to(&file, MAX_FILE));
         let read = read.map_err(|cause| explain("cannot read back", path, &cause))?;
@@ -162,21 +201,9 @@ impl KeyStore for FsStore {
         if path.symlink_metadata().is_ok() {
             return Err(self.explain_existing());
         }
-        if value.len() > MAX_VALUE {
-            return Err(StoreError::Failed(format!("key file '{}': the value is too long", path.display())));
-        }
-        let sealed;
-        let text = match &self.mode {
-            Mode::Sealed { sealer, .. } => {
-                sealed = sealer.seal(name, value).map_err(|cause| {
-                    StoreError::Failed(format!("cannot seal key file '{}': {cause}", path.display()))
-                })?;
-                sealed.as_bytes()
-            }
-            Mode::Unsealed { .. } | Mode::Off => value,
-        };
-        match create_durably(&path, text, "create") {
-            Ok(()) => self.read_back(&path, text),
+        let text = self.file_text(name, &path, value)?;
+        match create_durably(&path, &text, "create") {
+            Ok(()) => self.read_back(&path, &text),
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Err(self.explain_existing()),
             Err(cause) => Err(explain("cannot create", &path, &cause)),
         }
@@ -237,6 +264,35 @@ fn open_dir(dir: &Path, shown: &str) -> Result<(), String> {
     // What is left over does no harm: its names are no key names.
     let _ = remove_stale(dir, ".", STALE);
     Ok(())
+}
+
+/// Whether there is nothing that could be opened.
+fn is_missing(dir: &Path, shown: &str, seal: &SealConfig) -> Result<bool, String> {
+    let explain = |cause: io::Error| format!("cannot open the key directory '{shown}': {cause}");
+    match fs::metadata(dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(true),
+        result => {
+            if !result.map_err(explain)?.is_dir() {
+                return Err(format!("key store '{shown}' is not a directory"));
+            }
+        }
+    }
+    if matches!(seal, SealConfig::On { file } if file.symlink_metadata().is_ok()) {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(dir).map_err(explain)? {
+        if key_name(&entry.map_err(explain)?).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn open_mode(dir: &Path, shown: &str, seal: &SealConfig) -> Result<(Mode, Vec<String>), String> {
+    match seal {
+        SealConfig::Off => Ok((open_off(dir, shown)?, Vec::new())),
+        SealConfig::On { file } => open_sealed(dir, shown, file),
+    }
 }
 
 fn open_off(dir: &Path, shown: &str) -> Result<Mode, String> {
