@@ -201,7 +201,7 @@ impl Metrics {
     /// All metrics as text, sorted by name. `audit` and `error` are the feeds of the two logs.
     pub fn text(&self, audit: &Feed, error: &Feed) -> String {
         let memory = Memory::now();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+        let cores = crate::sys::process::cores() as f64;
         let (net, store) = (&self.net, &self.store);
         let lost = |feed: &Feed| feed.lost().load(Ordering::Relaxed) as f64;
         let mut page = Page(String::with_capacity(16 << 10));
@@ -425,7 +425,7 @@ pub struct Memory {
 impl Memory {
     /// As of now.
     pub fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = crate::sys::process::status();
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse::<u64>().ok()

@@ -47,7 +47,7 @@ pub fn status<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
         let store = keyring.status();
         let memory = Memory::now();
         let uptime = record.api.metrics.uptime() + Duration::from_millis(500);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = crate::sys::process::cores();
         let arch = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",

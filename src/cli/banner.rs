@@ -10,6 +10,7 @@ pub fn text(
     setup: &Setup,
     addresses: &[SocketAddr],
     locked: bool,
+    sandbox: &str,
     limits: &Limits,
     last_line: &str,
 ) -> String {
@@ -52,6 +53,7 @@ pub fn text(
     if locked {
         banner.line("MLock", "enabled");
     }
+    banner.line("Sandbox", sandbox);
     let Limits { workers, blocking_threads, queue, connections, .. } = *limits;
     banner.line("Limits", &format!("{connections} connections, {workers} workers, {blocking_threads} blocking threads, {queue} queued jobs"));
     format!("{}\n{last_line}\n\n", banner.0)

@@ -12,6 +12,7 @@ use super::{
     Failure, ServerArgs,
     args::Args,
     banner,
+    sandbox::Sandbox,
     setup::{Setup, config_file, open_store, read_config},
     table::{Command, Takes, flag},
 };
@@ -93,7 +94,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// Looks at the configuration and the files that it names, and with `--check=connect` also opens the key store.
 fn check(args: &ServerArgs) -> Result<(), String> {
     let file = config_file(args)?;
-    let (config, loaded) = read_config(args, &file)?;
+    let (config, loaded) = read_config(args, &file, None)?;
     let warnings = config.warnings.len() + loaded.warnings.len();
     if args.strict && warnings > 0 {
         return Err(format!("{}: {warnings} warnings, which --strict takes for errors", file.display()));
@@ -118,9 +119,13 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
     let limits = Limits::for_machine(sys::memory::raise_descriptor_limit());
 
     let metrics = Arc::new(Metrics::new());
-    let mut setup = if args.dev { Setup::development(args, &metrics)? } else { Setup::read(args, &metrics)? };
+    let mut setup =
+        if args.dev { Setup::development(args, &metrics)? } else { Setup::read(args, None, &metrics)? };
     let listeners = open_listeners(&setup, inherited)?;
     setup.create_predefined_keys()?;
+    // Before there are threads: those that are there already would stay outside.
+    let file = if args.dev { None } else { Some(config_file(args)?) };
+    let sandbox = Sandbox::enter(&setup.config, file.as_deref());
     metrics.certificate_expiry.set(setup.tls.not_after);
     let audit_file = setup.audit_file.take();
     let api = Arc::new(Api::new(setup.state(), &setup.config.log, audit_file, metrics));
@@ -129,7 +134,10 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
     }
     let server = Server::start(listeners, Arc::clone(&setup.tls.config), Arc::clone(&api), limits)
         .map_err(|error| format!("failed to start the server's threads: {error}"))?;
-    let running = Running { args: args.clone(), server, api, setup, locked, limits };
+    // The listener stays as it is. A name in --addr is not resolved again, which the sandbox would not allow.
+    let addr = args.addr.as_ref().filter(|addr| !addr.is_empty()).map(|_| setup.config.address.to_string());
+    let args = ServerArgs { addr, ..args.clone() };
+    let running = Running { args, server, api, setup, sandbox, locked, limits };
     running.announce("=> Server is up and running...");
     running.notify("READY=1\nSTATUS=Serving");
     running.serve();
@@ -184,6 +192,7 @@ struct Running {
     server: Server,
     api: Arc<Api>,
     setup: Setup,
+    sandbox: Sandbox,
     locked: bool,
     limits: Limits,
 }
@@ -229,7 +238,7 @@ impl Running {
     fn reload(&mut self) {
         eprintln!("SIGHUP signal received. Reloading configuration...");
         let metrics = self.api.metrics();
-        let made = Setup::read(&self.args, metrics)
+        let made = Setup::read(&self.args, Some(&self.sandbox), metrics)
             .map_err(|error| format!("Failed to reload server config: {error}"))
             .and_then(|setup| match setup.create_predefined_keys() {
                 Ok(()) => Ok(setup),
@@ -297,7 +306,14 @@ impl Running {
     fn announce(&self, last_line: &str) {
         if !self.args.quiet {
             let addresses: Vec<_> = self.server.addresses().collect();
-            banner::say(&banner::text(&self.setup, &addresses, self.locked, &self.limits, last_line));
+            banner::say(&banner::text(
+                &self.setup,
+                &addresses,
+                self.locked,
+                self.sandbox.account(),
+                &self.limits,
+                last_line,
+            ));
         }
     }
 }

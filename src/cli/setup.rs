@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{ServerArgs, banner};
+use super::{ServerArgs, banner, sandbox::Sandbox};
 use crate::{
     api::{Proxies, State},
     audit::AuditFile,
@@ -38,10 +38,10 @@ pub struct Setup {
 
 impl Setup {
     /// Reads the configuration and opens what it names. Nothing is created but the key directory, its seal file and the
-    /// file for audit events.
-    pub fn read(args: &ServerArgs, metrics: &Metrics) -> Result<Self, String> {
+    /// file for audit events. Nothing is opened if some of it is out of reach of `sandbox`.
+    pub fn read(args: &ServerArgs, sandbox: Option<&Sandbox>, metrics: &Metrics) -> Result<Self, String> {
         let file = config_file(args)?;
-        let (config, tls) = read_config(args, &file)?;
+        let (config, tls) = read_config(args, &file, sandbox)?;
         let store = open_store(&config.keystore)?;
         Self::with(config, tls, store, None, metrics)
     }
@@ -105,7 +105,11 @@ fn load_tls(config: &Config) -> Result<tls::Loaded, String> {
 }
 
 /// Reads the configuration and the TLS files, and prints what is odd about them.
-pub fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loaded), String> {
+pub fn read_config(
+    args: &ServerArgs,
+    file: &Path,
+    sandbox: Option<&Sandbox>,
+) -> Result<(Config, tls::Loaded), String> {
     let overrides = Overrides {
         addr: args.addr.clone(),
         auth: args.auth.clone(),
@@ -118,6 +122,7 @@ pub fn read_config(args: &ServerArgs, file: &Path) -> Result<(Config, tls::Loade
     if config.tls.auth_weakened {
         eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
     }
+    sandbox.map_or(Ok(()), |sandbox| sandbox.check(&config, file))?;
     let loaded = load_tls(&config).map_err(|error| {
         let missing = [&config.tls.cert, &config.tls.key].into_iter().find(|path| !path.exists());
         missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))

@@ -49,6 +49,8 @@ pub struct Config {
     pub keys: Vec<KeyName>,
     /// The one key store.
     pub keystore: KeyStoreConfig,
+    /// The server gives up what it does not need once it has started.
+    pub sandbox: bool,
     /// Lines for the operator: unknown fields, odd patterns and the like, each as `FILE:LINE: text`.
     pub warnings: Vec<String>,
 }
@@ -67,6 +69,7 @@ impl Config {
             log: LogConfig { error: 0, audit: 0, file: None },
             keys: Vec::new(),
             keystore: KeyStoreConfig::Memory,
+            sandbox: true,
             warnings: Vec::new(),
         })
     }

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Sections, and the older forms `root` and `proxy`, which are named in errors.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "version", "address", "probe", "admin", "tls", "policy", "cache", "api", "log", "keys", "keystore",
-    "root", "proxy",
+    "sandbox", "root", "proxy",
 ];
 
 /// Defaults of `cache.expiry`; offline keys are not kept.
@@ -64,6 +64,7 @@ pub(super) fn read<'a>(
     let log = log(reader, top);
     let keys = keys(reader, top);
     let keystore = keystore(reader, top.get("keystore"));
+    let sandbox = on_or_off(reader, top.get("sandbox"), "sandbox", Topic::Type);
     let address = listen_address(reader, top, overrides);
     let probe = probe_address(reader, top);
 
@@ -79,6 +80,7 @@ pub(super) fn read<'a>(
         log: log?,
         keys: keys?,
         keystore: keystore?,
+        sandbox: sandbox?.unwrap_or(true),
         warnings: Vec::new(),
     })
 }
@@ -160,24 +162,35 @@ fn auth<'a>(
     fields: Fields<'a>,
     overrides: &Overrides,
 ) -> Result<(bool, bool), Reported> {
-    let on_or_off = |text: &str| match text.to_ascii_lowercase().as_str() {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => None,
-    };
-    let written = match reader.filled(fields.get("auth"), "tls.auth")? {
-        None => false,
-        Some(text) => on_or_off(&text).ok_or_else(|| {
-            let problem = format!("tls.auth: {:?} is neither on nor off", &*text);
-            reader.problem(Topic::Auth, Some(text.line), problem)
-        })?,
-    };
+    let written = on_or_off(reader, fields.get("auth"), "tls.auth", Topic::Auth)?.unwrap_or(false);
     let Some(flag) = overrides.auth.as_deref().filter(|flag| !flag.is_empty()) else {
         return Ok((written, false));
     };
-    match on_or_off(flag) {
+    match read_on_or_off(flag) {
         Some(flag) => Ok((flag, written && !flag)),
         None => Err(reader.flag_problem(Topic::Auth, format!("--auth: {flag:?} is neither on nor off"))),
+    }
+}
+
+/// A field that is `on`, `off` or absent.
+fn on_or_off<'a>(
+    reader: &mut Reader<'a>,
+    node: Option<&'a Node>,
+    path: &str,
+    topic: Topic,
+) -> Result<Option<bool>, Reported> {
+    let Some(text) = reader.filled(node, path)? else { return Ok(None) };
+    read_on_or_off(&text).map(Some).ok_or_else(|| {
+        let problem = format!("{path}: {:?} is neither on nor off", &*text);
+        reader.problem(topic, Some(text.line), problem)
+    })
+}
+
+fn read_on_or_off(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Limits {
 impl Limits {
     /// Limits for this machine: a worker for each core but at least two, connections by the limit of open files.
     pub fn for_machine(descriptors: u64) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let cores = crate::sys::process::cores();
         // Some descriptors are for files, the listener and the epoll instances.
         let connections =
             usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).clamp(64, 20_000);

@@ -70,8 +70,7 @@ type Resource = libc::c_int;
 
 /// CAP_IPC_LOCK is bit 14 of the effective capabilities.
 fn has_ipc_lock() -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
-    status
+    super::process::status()
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())

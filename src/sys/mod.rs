@@ -4,9 +4,11 @@
 pub mod epoll;
 pub mod fault;
 pub mod file;
+pub mod landlock;
 pub mod memory;
 pub mod network;
 pub mod process;
+pub mod seccomp;
 pub mod service;
 pub mod signals;
 pub mod tty;

@@ -1,7 +1,13 @@
 //! Checks client certificates in the handshake (`server-api` §1.2): any certificate whose key the client has, or only
 //! such as chain to a trusted root.
 
-use std::{env, ffi::OsString, fs, path::Path, sync::Arc};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ring::digest;
 use rustls::{
@@ -329,6 +335,27 @@ fn system_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<u8>> {
     roots.sort();
     roots.dedup();
     roots
+}
+
+/// Where [`Trust::load`] looks for the system's roots, as far as these places exist.
+pub fn root_places() -> Vec<PathBuf> {
+    let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| env::var_os(name).unwrap_or_default());
+    let usual =
+        ROOT_FILES.iter().filter_map(|file| Path::new(file).parent()).chain(ROOT_DIRS.iter().map(Path::new));
+    // What is in these is often a link into the others.
+    let behind = [
+        "/etc/ca-certificates",
+        "/usr/share/ca-certificates",
+        "/usr/local/share/ca-certificates",
+        "/usr/share/pki",
+    ];
+    let mut places: Vec<PathBuf> =
+        set.iter().flat_map(|list| env::split_paths(list).collect::<Vec<_>>()).collect();
+    places.extend(usual.chain(behind.iter().map(Path::new)).map(Path::to_owned));
+    places.retain(|place| place.exists());
+    places.sort();
+    places.dedup();
+    places
 }
 
 fn read_lenient(path: &Path) -> Vec<Vec<u8>> {
