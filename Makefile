@@ -69,7 +69,7 @@ bench-tools:
 bench: build bench-tools
 	@tests/bench/run.sh
 
-# Coverage-guided fuzzing; needs a nightly toolchain and cargo-fuzz.
+# Coverage-guided fuzzing, 20 s for each target (SECONDS_EACH=1800 for a thorough run); needs a nightly toolchain and cargo-fuzz.
 fuzz:
 	@tests/fuzz.sh
 
