@@ -372,9 +372,9 @@ fn a_read_only_source_is_enough_and_a_full_target_loses_nothing() {
     let done = err.lines().find_map(|line| line.split("; ").nth(1)?.split(' ').next()?.parse::<usize>().ok());
     assert!(err.contains("space") && err.contains("Hint: The same command with --merge"), "{err}");
     let before = out.lines().filter(|line| good.contains_key(*line) || line.starts_with("key")).count();
-    // The key that failed may be there, whole.
+    // Several are copied at a time; those that failed may be there, whole.
     assert!(
-        done.is_some_and(|done| done >= 1 && (done..=done + 1).contains(&before)),
+        done.is_some_and(|done| done >= 1 && (done..done + 16).contains(&before)),
         "{done:?} {before}\n{err}"
     );
     assert_eq!(files(&dir, "back"), files(&dir, "plain"));

@@ -5,6 +5,11 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use super::{
@@ -27,6 +32,9 @@ use crate::{
 
 /// So many keys that cannot be migrated are told one by one.
 const TOLD: usize = 20;
+
+/// So many keys are copied at the same time.
+const WRITERS: usize = 16;
 
 /// `kes migrate`.
 pub static MIGRATE: Command = Command {
@@ -159,7 +167,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
             Some(target) => target,
             None => FsStore::open(&to.path, &to.shown, &to.seal)?,
         };
-        carry_out(source, &target, &plan, existing, &mut reporter.progress(&plan))?;
+        carry_out(source, &target, &plan, existing, reporter.progress(&plan))?;
     }
     reporter.end(&plan)?;
     Ok(ExitCode::SUCCESS)
@@ -238,34 +246,74 @@ fn holds(target: &FsStore, name: &KeyName, value: &[u8]) -> Result<bool, Failure
     }
 }
 
+/// Copies all keys of the plan. Several at a time, as nearly all of the time is spent in waiting for the disk.
 fn carry_out(
     source: &FsStore,
     target: &FsStore,
     plan: &Plan,
     existing: Existing,
-    progress: &mut Option<Progress>,
+    progress: Option<Progress>,
 ) -> Result<(), Failure> {
-    for (done, name) in plan.create.iter().chain(&plan.replace).enumerate() {
-        let result = read_checked(source, name).and_then(|value| {
-            let created = match target.create(name, &value) {
-                Err(StoreError::KeyExists) if existing == Existing::Replace => target.replace(name, &value),
-                // Somebody else has made it since, and it is to be left as it is.
-                Err(StoreError::KeyExists) if existing == Existing::Keep => Ok(()),
-                result => result,
-            };
-            created.map_err(|error| format!("key '{name}': {error}"))
-        });
-        result.map_err(|cause| {
-            Failure::with_hint(
-                format!("{cause}; {done} of {} keys were migrated before", plan.len()),
-                "The same command with --merge migrates the rest.",
-            )
-        })?;
-        if let Some(progress) = progress {
+    let names: Vec<&KeyName> = plan.create.iter().chain(&plan.replace).collect();
+    let next = AtomicUsize::new(0);
+    let state = Mutex::new(Copied { done: 0, failure: None, progress });
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = copy(source, target, name, existing);
+            let mut state = lock();
+            match result {
+                Ok(()) => state.count(),
+                Err(cause) => state.failure = Some(cause),
+            }
+            if state.failure.is_some() {
+                break;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..WRITERS {
+            // With fewer threads it takes longer.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let Copied { done, failure, progress } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    drop(progress);
+    match failure {
+        None => Ok(()),
+        Some(cause) => Err(Failure::with_hint(
+            format!("{cause}; {done} of {} keys were migrated before", plan.len()),
+            "The same command with --merge migrates the rest.",
+        )),
+    }
+}
+
+/// How far the copying has come.
+struct Copied {
+    done: usize,
+    failure: Option<String>,
+    progress: Option<Progress>,
+}
+
+impl Copied {
+    fn count(&mut self) {
+        self.done += 1;
+        if let Some(progress) = &mut self.progress {
             progress.add(1);
         }
     }
-    Ok(())
+}
+
+fn copy(source: &FsStore, target: &FsStore, name: &KeyName, existing: Existing) -> Result<(), String> {
+    let value = read_checked(source, name)?;
+    let created = match target.create(name, &value) {
+        Err(StoreError::KeyExists) if existing == Existing::Replace => target.replace(name, &value),
+        // Somebody else has made it since, and it is to be left as it is.
+        Err(StoreError::KeyExists) if existing == Existing::Keep => Ok(()),
+        result => result,
+    };
+    created.map_err(|error| format!("key '{name}': {error}"))
 }
 
 /// What the user sees of it.
