@@ -166,7 +166,7 @@ fn open_unnamed(dir: &Path) -> io::Result<File> {
 }
 
 /// Gives an unnamed file its name. `linkat` with `AT_EMPTY_PATH` would need a capability; through /proc it needs none.
-fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
+pub(super) fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
     let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let to = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: both pointers are to NUL-terminated strings that live until the call returns; the call keeps neither.
@@ -208,18 +208,22 @@ fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A file `.NAME.RANDOM.tmp` beside `NAME`, removed when dropped.
-struct TemporaryFile {
-    file: File,
-    path: PathBuf,
+pub(super) struct TemporaryFile {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
 }
 
 impl TemporaryFile {
     fn create(target: &Path) -> io::Result<Self> {
+        Self::with_suffix(target, ".tmp")
+    }
+
+    pub(super) fn with_suffix(target: &Path, suffix: &str) -> io::Result<Self> {
         let mut random = [0; 8];
         SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
         let mut name = std::ffi::OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
-        name.push(format!(".{}.tmp", hex(&random)));
+        name.push(format!(".{}{suffix}", hex(&random)));
         let path = parent_of(target).join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path)?;
         Ok(Self { file, path })

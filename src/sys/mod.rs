@@ -1,6 +1,7 @@
 //! Every system call that the standard library lacks, and all unsafe code of the program.
 //! Each function is a thin safe wrapper; `-1` becomes an [`std::io::Error`] in one place.
 
+pub mod command;
 pub mod epoll;
 pub mod fault;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod process;
 pub mod seccomp;
 pub mod service;
 pub mod signals;
+pub mod swap;
 pub mod tty;
 
 use std::io;
