@@ -11,7 +11,7 @@ use kes::{
     config::SealConfig,
     keystore::{KeyStore, StoreError, fs::FsStore},
     name::KeyName,
-    seal::{SealFile, Sealer, Unlock, file::write_plain},
+    seal::{SealFile, Sealer, Source, Unlock, file::write_plain},
     text::encode::{decode_hex, hex},
 };
 use ring::digest::{SHA256, digest};
@@ -183,7 +183,11 @@ fn create_all(root: &Path) {
 }
 
 fn open(root: &Path) -> Result<FsStore, String> {
-    FsStore::open(&root.join("keys"), "./keys", &SealConfig::On { file: root.join("keys.seal") })
+    FsStore::open(
+        &root.join("keys"),
+        "./keys",
+        &SealConfig::On { file: root.join("keys.seal"), unlock: Source::None },
+    )
 }
 
 fn make_private(path: &Path) {

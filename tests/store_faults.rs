@@ -12,6 +12,7 @@ use kes::{
     config::SealConfig,
     keystore::{KeyStore, StoreError, fs::FsStore},
     name::KeyName,
+    seal::Source,
 };
 
 const CHILD: &str = "KES_TEST_STORE";
@@ -78,5 +79,5 @@ fn name(text: &str) -> KeyName {
 
 fn open(root: &Path) -> FsStore {
     let file: PathBuf = root.join("keys.seal");
-    FsStore::open(&root.join("keys"), "./keys", &SealConfig::On { file }).unwrap()
+    FsStore::open(&root.join("keys"), "./keys", &SealConfig::On { file, unlock: Source::None }).unwrap()
 }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     config::{Config, KeyStoreConfig, SealConfig},
+    seal::{Source, unlock::Passphrase},
     sys::{
         landlock::{self, Access},
         process, seccomp,
@@ -99,8 +100,17 @@ fn needs(config: &Config, file: Option<&Path>) -> Vec<(PathBuf, Access)> {
     file.into_iter().for_each(|file| needs.file(file, Access::Read));
     if let KeyStoreConfig::Fs { path, seal, .. } = &config.keystore {
         needs.dir(path, Access::Change);
-        if let SealConfig::On { file } = seal {
+        if let SealConfig::On { file, unlock } = seal {
             needs.file(file, Access::Read);
+            match unlock {
+                Source::Passphrase(Passphrase::File(path)) => needs.file(path, Access::Read),
+                Source::Credential(_) => {
+                    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+                    directory.iter().for_each(|path| needs.dir(Path::new(path), Access::Read));
+                }
+                // Programs and the terminal are for the start alone.
+                _ => {}
+            }
         }
     }
     if let Some(path) = &config.log.file {

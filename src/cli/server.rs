@@ -100,7 +100,7 @@ fn check(args: &ServerArgs) -> Result<(), String> {
         return Err(format!("{}: {warnings} warnings, which --strict takes for errors", file.display()));
     }
     if args.check.as_deref() == Some("connect") {
-        open_store(&config.keystore)?;
+        open_store(&config.keystore, None)?;
     }
     banner::say(&format!("{}: ok\n", file.display()));
     Ok(())
@@ -238,7 +238,7 @@ impl Running {
     fn reload(&mut self) {
         eprintln!("SIGHUP signal received. Reloading configuration...");
         let metrics = self.api.metrics();
-        let made = Setup::read(&self.args, Some(&self.sandbox), metrics)
+        let made = Setup::read(&self.args, Some((&self.setup, &self.sandbox)), metrics)
             .map_err(|error| format!("Failed to reload server config: {error}"))
             .and_then(|setup| match setup.create_predefined_keys() {
                 Ok(()) => Ok(setup),

@@ -26,6 +26,8 @@ pub struct Setup {
     pub tls: tls::Loaded,
     /// Keys and their store.
     pub keyring: Arc<Keyring>,
+    /// The store itself, if it is of files: what it knows of its seal goes on in the next one.
+    pub file_store: Option<Arc<FsStore>>,
     /// The open file for audit events, until somebody takes it.
     pub audit_file: Option<AuditFile>,
     /// When it was made.
@@ -38,11 +40,16 @@ pub struct Setup {
 
 impl Setup {
     /// Reads the configuration and opens what it names. Nothing is created but the key directory, its seal file and the
-    /// file for audit events. Nothing is opened if some of it is out of reach of `sandbox`.
-    pub fn read(args: &ServerArgs, sandbox: Option<&Sandbox>, metrics: &Metrics) -> Result<Self, String> {
+    /// file for audit events. On a reload there is `running`; then nothing is opened if some of it is out of reach of the
+    /// sandbox.
+    pub fn read(
+        args: &ServerArgs,
+        running: Option<(&Self, &Sandbox)>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         let file = config_file(args)?;
-        let (config, tls) = read_config(args, &file, sandbox)?;
-        let store = open_store(&config.keystore)?;
+        let (config, tls) = read_config(args, &file, running.map(|(_, sandbox)| sandbox))?;
+        let store = open_store(&config.keystore, running.and_then(|(setup, _)| setup.file_store.as_deref()))?;
         Self::with(config, tls, store, None, metrics)
     }
 
@@ -52,7 +59,7 @@ impl Setup {
         let config = Config::development(args.addr.as_deref(), api_key.identity())?;
         let addresses: Vec<IpAddr> = banner::reachable(config.address).iter().map(SocketAddr::ip).collect();
         let tls = tls::development(&addresses)?;
-        let store = OpenStore { store: Arc::new(MemStore::new()), notices: Vec::new(), is_sealed: false };
+        let store = OpenStore::in_memory();
         Self::with(config, tls, store, Some(api_key), metrics)
     }
 
@@ -66,8 +73,8 @@ impl Setup {
         let audit_file = config.log.file.as_deref().map(AuditFile::open).transpose()?;
         metrics.store.sealed.set(opened.is_sealed.into());
         let keyring = Arc::new(Keyring::new(opened.store, config.cache, Arc::clone(&metrics.store)));
-        let (made, store_notices) = (Instant::now(), opened.notices);
-        Ok(Self { config, tls, keyring, audit_file, made, store_notices, api_key })
+        let (made, store_notices, file_store) = (Instant::now(), opened.notices, opened.file_store);
+        Ok(Self { config, tls, keyring, file_store, audit_file, made, store_notices, api_key })
     }
 
     /// Makes the keys of the `keys:` section that do not exist yet (`server-api` §6.5).
@@ -166,22 +173,29 @@ fn find_config(given: Option<&Path>) -> Result<PathBuf, String> {
 /// A key store, and what to say about it.
 pub struct OpenStore {
     store: Arc<dyn KeyStore>,
+    file_store: Option<Arc<FsStore>>,
     notices: Vec<String>,
     is_sealed: bool,
 }
 
-/// Opens the key store of a configuration.
-pub fn open_store(config: &KeyStoreConfig) -> Result<OpenStore, String> {
+impl OpenStore {
+    fn in_memory() -> Self {
+        let store = Arc::new(MemStore::new());
+        Self { store, file_store: None, notices: Vec::new(), is_sealed: false }
+    }
+}
+
+/// Opens the key store of a configuration, in the place of `previous` if there is one.
+pub fn open_store(config: &KeyStoreConfig, previous: Option<&FsStore>) -> Result<OpenStore, String> {
     match config {
-        KeyStoreConfig::Memory => {
-            Ok(OpenStore { store: Arc::new(MemStore::new()), notices: Vec::new(), is_sealed: false })
-        }
+        KeyStoreConfig::Memory => Ok(OpenStore::in_memory()),
         KeyStoreConfig::Fs { shown, path, seal } => {
-            let store = FsStore::open(path, shown, seal)?;
+            let store = Arc::new(FsStore::reopen(path, shown, seal, previous)?);
             let mut notices = vec![store.sealing()];
             notices.extend_from_slice(store.notices());
             let is_sealed = store.is_sealed();
-            Ok(OpenStore { store: Arc::new(store), notices, is_sealed })
+            let file_store = Some(Arc::clone(&store));
+            Ok(OpenStore { store, file_store, notices, is_sealed })
         }
     }
 }

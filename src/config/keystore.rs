@@ -7,13 +7,11 @@ use super::{
     read::{Fields, Reader, Reported, Topic},
     yaml::{Entry, Node, Value},
 };
+use crate::seal::Source;
 
 /// Key stores that other releases of the protocol's servers have and this build has not.
 const UNSUPPORTED: [&str; 9] =
     ["vault", "fortanix", "gemalto", "gcp", "aws", "azure", "entrust", "kes", "generic"];
-
-/// Ways to protect the seal file that this build has not.
-const UNSUPPORTED_UNLOCK: [&str; 3] = ["passphrase", "credential", "command"];
 
 /// Reads `keystore:`, which must name exactly one key store.
 pub(super) fn keystore<'a>(
@@ -64,16 +62,17 @@ fn is_absent(node: &Node) -> bool {
 fn seal<'a>(reader: &mut Reader<'a>, fields: Fields<'a>, directory: &Path) -> Result<SealConfig, Reported> {
     let path = "keystore.fs.seal";
     let mut file = None;
+    let mut unlock = Source::None;
     match fields.get("seal") {
         Some(node) if matches!(node.value, Value::Map(_)) => {
             let fields = reader.fields(Some(node), path, &["file", "unlock"])?;
-            check_unlock(reader, fields)?;
+            unlock = super::unlock::unlock(reader, fields.get("unlock"))?;
             file = reader.filled(fields.get("file"), "keystore.fs.seal.file")?;
         }
         node => match reader.filled(node, path)? {
             Some(text) if text.eq_ignore_ascii_case("off") => return Ok(SealConfig::Off),
             Some(text) if !text.eq_ignore_ascii_case("on") => {
-                let problem = format!("{path} must be on, off or a mapping with the field file");
+                let problem = format!("{path} must be on, off or a mapping with the fields file and unlock");
                 return Err(reader.problem(Topic::KeyStore, Some(text.line), problem));
             }
             _ => {}
@@ -90,7 +89,7 @@ fn seal<'a>(reader: &mut Reader<'a>, fields: Fields<'a>, directory: &Path) -> Re
             format!("{path}.file lies in the key directory: a copy of the directory can be read by anyone");
         reader.warn(line, problem);
     }
-    Ok(SealConfig::On { file })
+    Ok(SealConfig::On { file, unlock })
 }
 
 /// The key directory's path with `.seal` appended.
@@ -98,24 +97,4 @@ fn default_file(directory: &Path) -> Option<PathBuf> {
     let mut name = directory.file_name()?.to_os_string();
     name.push(".seal");
     Some(directory.with_file_name(name))
-}
-
-/// What is written here may be a secret by mistake, so that only known words are printed.
-fn check_unlock<'a>(reader: &mut Reader<'a>, fields: Fields<'a>) -> Result<(), Reported> {
-    let Some(node) = fields.get("unlock") else { return Ok(()) };
-    let word = match &node.value {
-        Value::Map(entries) => entries.first().map(|entry| entry.key.clone()).unwrap_or_default(),
-        _ => match reader.filled(Some(node), "keystore.fs.seal.unlock")? {
-            Some(text) => text.value.to_string(),
-            None => return Ok(()),
-        },
-    };
-    if word == "none" && !matches!(node.value, Value::Map(_)) {
-        return Ok(());
-    }
-    let problem = match UNSUPPORTED_UNLOCK.contains(&word.as_str()) {
-        true => format!("keystore.fs.seal.unlock: {word:?} is not supported by this build; only none is"),
-        false => "keystore.fs.seal.unlock: this value is not supported by this build; only none is".into(),
-    };
-    Err(reader.problem(Topic::KeyStore, Some(node.line), problem))
 }

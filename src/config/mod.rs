@@ -10,6 +10,7 @@ mod read;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod yaml;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
     keyring::CacheExpiry,
     name::{Identity, KeyName},
     policy::PolicySet,
+    seal::Source,
 };
 
 /// A whole configuration. Nothing in it needs to be checked again.
@@ -143,6 +145,8 @@ pub enum SealConfig {
     On {
         /// The seal file.
         file: PathBuf,
+        /// What opens the seal file itself.
+        unlock: Source,
     },
 }
 
@@ -232,6 +236,20 @@ pub fn parse(
     let warnings = reader.finish()?;
     // Without a problem there is a configuration: `Reported` is only made by recording one.
     config.map(|config| Config { warnings, ..config }).map_err(|_| Vec::new())
+}
+
+/// Reads the value of `keystore.fs.seal.unlock` alone, as YAML on one line. Relative paths are taken from `base`.
+pub fn parse_unlock(
+    text: &str,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Source, Vec<String>> {
+    let document = yaml::read(text)
+        .map_err(|problems| problems.into_iter().map(|problem| problem.text).collect::<Vec<_>>())?;
+    let mut reader = read::Reader::new("--to", base, env, true);
+    let source = unlock::unlock(&mut reader, Some(&document.root));
+    reader.finish()?;
+    source.map_err(|_| Vec::new())
 }
 
 /// What to say about a file of the configuration that is not there: the absolute path that was tried, and whether the

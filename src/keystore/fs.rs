@@ -1,8 +1,9 @@
 //! One file per key in one directory, its value sealed unless the store is plain. Knows paths and modes of the store; not
 //! what a value means, nor how sealing works.
 
+pub mod seals;
+
 use std::{
-    borrow::Cow,
     fs::{self, DirEntry},
     io,
     path::{Path, PathBuf},
@@ -14,12 +15,16 @@ use crate::{
     config::SealConfig,
     crypto::SecretBytes,
     name::KeyName,
-    seal::{KEY_FILE_MAGIC, SealError, Sealer, disk},
-    sys::file::{
-        check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
-        remove_durably, remove_stale, replace_durably, sync_dir,
+    seal::{KEY_FILE_MAGIC, KeyFile, SealError, disk, is_sealed},
+    sys::{
+        file::{
+            check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
+            remove_durably, remove_stale, replace_durably, sync_dir,
+        },
+        swap::prepare,
     },
 };
+use seals::{Phase, Seals};
 
 /// The original reads this much of a file and ignores the rest (`crypto-formats` §1).
 const MAX_FILE: usize = 1 << 20;
@@ -33,70 +38,100 @@ const STALE: Duration = Duration::from_secs(3600);
 /// How many files a start looks into at most, to tell sealed from plain.
 const SURVEYED: usize = 64;
 
+/// How often a new file is written again because its root key has been replaced meanwhile.
+const SETTLE: usize = 10;
+
 /// The file store.
 #[derive(Debug)]
 pub struct FsStore {
     dir: PathBuf,
     shown: String,
-    mode: Mode,
+    /// `None`: plain on purpose.
+    seals: Option<Seals>,
     notices: Vec<String>,
-}
-
-#[derive(Debug)]
-enum Mode {
-    /// Values are sealed; plain files are refused.
-    Sealed { sealer: Sealer, seal_file: PathBuf },
-    /// The store was there before the first sealing start: served as the original does, until it is adopted.
-    Unsealed { seal_file: PathBuf },
-    /// Plain on purpose.
-    Off,
 }
 
 impl FsStore {
     /// Opens the store in `dir`, called `shown` in messages. Makes the directory if it is missing, and the seal file if
     /// there are no keys yet. The error says in one line why the server cannot start with this store.
     pub fn open(dir: &Path, shown: &str, seal: &SealConfig) -> Result<Self, String> {
+        Self::reopen(dir, shown, seal, None)
+    }
+
+    /// As [`FsStore::open`], in the place of another store that has been in use. A seal file that has been unlocked and has
+    /// not changed is not unlocked again; one that lacks the root key in use is refused.
+    pub fn reopen(
+        dir: &Path,
+        shown: &str,
+        seal: &SealConfig,
+        previous: Option<&Self>,
+    ) -> Result<Self, String> {
         open_dir(dir, shown)?;
-        let (mode, notices) = open_mode(dir, shown, seal)?;
-        Ok(Self { dir: dir.to_owned(), shown: shown.to_owned(), mode, notices })
+        Self::open_dir_as(dir, shown, seal, previous)
     }
 
     /// As [`FsStore::open`], for a store that is there already; `None` if there is no directory, or neither a key nor a
     /// seal file. Nothing is made, and the directory need not be writable.
     pub fn open_existing(dir: &Path, shown: &str, seal: &SealConfig) -> Result<Option<Self>, String> {
-        if is_missing(dir, shown, seal)? {
-            return Ok(None);
+        match is_missing(dir, shown, seal)? {
+            true => Ok(None),
+            false => Self::open_dir_as(dir, shown, seal, None).map(Some),
         }
-        let (mode, notices) = open_mode(dir, shown, seal)?;
-        Ok(Some(Self { dir: dir.to_owned(), shown: shown.to_owned(), mode, notices }))
+    }
+
+    fn open_dir_as(
+        dir: &Path,
+        shown: &str,
+        seal: &SealConfig,
+        previous: Option<&Self>,
+    ) -> Result<Self, String> {
+        let (dir, shown) = (dir.to_owned(), shown.to_owned());
+        let (file, unlock) = match seal {
+            SealConfig::Off => {
+                check_off(&dir, &shown)?;
+                return Ok(Self { dir, shown, seals: None, notices: Vec::new() });
+            }
+            SealConfig::On { file, unlock } => (file, unlock),
+        };
+        check_place(&dir, &shown, file)?;
+        disk::remove_stale_temporaries(file);
+        let previous = previous.filter(|previous| previous.dir == dir);
+        let seals = Seals::open(file, unlock, previous.and_then(|previous| previous.seals.as_ref()));
+        let seals = seals.map_err(|cause| cause.to_string())?;
+        let notices = settle_phase(&dir, &shown, &seals)?;
+        Ok(Self { dir, shown, seals: Some(seals), notices })
     }
 
     /// Stores a value under a name that has one, in its place. Returns only after the new value is durable; until then
     /// the old one is there.
     pub fn replace(&self, name: &KeyName, value: &[u8]) -> Result<(), StoreError> {
         let path = self.path_of(name);
-        self.check_mode(&path)?;
-        let text = self.file_text(name, &path, value)?;
+        let phase = self.phase_to_write(&path)?;
+        let text = self.text_for(&phase, name, &path, value)?;
         replace_durably(&path, &text, "replace").map_err(|cause| explain("cannot replace", &path, &cause))?;
-        self.read_back(&path, &text)
+        self.read_back(name, &path, &text, value)?;
+        self.settle(name, &path, value, phase)
     }
 
     /// One line on whether and how the values are sealed, for banner and status.
     pub fn sealing(&self) -> String {
-        match &self.mode {
-            Mode::Sealed { sealer, seal_file } => format!(
-                "sealed (root key {}, seal file {}, unlock none: the seal file is the secret)",
+        let Some(seals) = &self.seals else { return "off (plain key files, by configuration)".into() };
+        let phase = seals.phase();
+        match phase.sealer() {
+            None => "not sealed (plain key files, as the original writes them)".into(),
+            Some(sealer) => format!(
+                "{} (root key {}, seal file {}, unlock {})",
+                if matches!(phase, Phase::Sealed(_)) { "sealed" } else { "being sealed" },
                 sealer.root_keys().active().id(),
-                seal_file.display()
+                seals.file().display(),
+                seals.source()
             ),
-            Mode::Unsealed { .. } => "not sealed (plain key files, as the original writes them)".into(),
-            Mode::Off => "off (plain key files, by configuration)".into(),
         }
     }
 
     /// Whether values are sealed before they are stored.
     pub fn is_sealed(&self) -> bool {
-        matches!(self.mode, Mode::Sealed { .. })
+        self.seals.as_ref().is_some_and(|seals| matches!(seals.phase(), Phase::Sealed(_)))
     }
 
     /// Lines for banner and log on what the operator should do about this store.
@@ -124,59 +159,118 @@ impl FsStore {
         }
     }
 
-    /// A server that started on a plain store must not go on as before once the store has been sealed.
-    fn check_mode(&self, path: &Path) -> Result<(), StoreError> {
-        match &self.mode {
-            Mode::Unsealed { seal_file } if seal_file.exists() => Err(StoreError::Failed(format!(
-                "key file '{}': the store has been given the seal file '{}' since the start: reload the server",
-                path.display(),
-                seal_file.display()
-            ))),
-            _ => Ok(()),
-        }
+    /// How new files are to be written at this moment.
+    fn phase_to_write(&self, path: &Path) -> Result<Phase, StoreError> {
+        let Some(seals) = &self.seals else { return Ok(Phase::Plain) };
+        seals.refresh().map_err(|cause| {
+            StoreError::Failed(format!("key file '{}' cannot be made: {cause}", path.display()))
+        })
     }
 
-    fn open_value(&self, name: &KeyName, path: &Path, text: SecretBytes) -> Result<SecretBytes, StoreError> {
-        let cause = match &self.mode {
-            _ if text.is_empty() => "is empty".into(),
-            Mode::Sealed { sealer, .. } => match sealer.open(name, &text) {
-                Ok(value) => return Ok(value),
-                Err(cause) => cause.to_string(),
-            },
-            _ if text.starts_with(KEY_FILE_MAGIC) => "is sealed, but this store has no seal file".into(),
-            _ => return Ok(text),
-        };
-        Err(StoreError::Failed(format!("key file '{}' {cause}", path.display())))
-    }
-
-    /// What the file of a key with this value holds.
-    fn file_text<'a>(
+    fn text_for(
         &self,
+        phase: &Phase,
         name: &KeyName,
         path: &Path,
-        value: &'a [u8],
-    ) -> Result<Cow<'a, [u8]>, StoreError> {
+        value: &[u8],
+    ) -> Result<SecretBytes, StoreError> {
         if value.len() > MAX_VALUE {
             return Err(StoreError::Failed(format!("key file '{}': the value is too long", path.display())));
         }
-        match &self.mode {
-            Mode::Sealed { sealer, .. } => match sealer.seal(name, value) {
-                Ok(sealed) => Ok(sealed.into_bytes().into()),
-                Err(cause) => {
-                    Err(StoreError::Failed(format!("cannot seal key file '{}': {cause}", path.display())))
-                }
-            },
-            Mode::Unsealed { .. } | Mode::Off => Ok(value.into()),
+        let Some(sealer) = phase.sealer() else { return Ok(SecretBytes::from(value.to_vec())) };
+        let sealed = sealer.seal(name, value).map_err(|cause| {
+            StoreError::Failed(format!("cannot seal key file '{}': {cause}", path.display()))
+        })?;
+        Ok(SecretBytes::from(sealed.into_bytes()))
+    }
+
+    fn open_value(&self, name: &KeyName, path: &Path, text: SecretBytes) -> Result<SecretBytes, StoreError> {
+        let failed = |cause: &dyn std::fmt::Display| {
+            Err(StoreError::Failed(format!("key file '{}' {cause}", path.display())))
+        };
+        if text.is_empty() {
+            return failed(&"is empty");
+        }
+        let Some(seals) = &self.seals else {
+            return if is_sealed(&text) { failed(&"is sealed, but sealing is off") } else { Ok(text) };
+        };
+        let known = seals.phase();
+        let mut result = open_in(&known, name, &text);
+        // What cannot be opened may be of a later day than what we know of the seal file.
+        let is_news = matches!(&result, Err(SealError::UnknownRootKey(_)));
+        if is_news || !matches!(known, Phase::Sealed(_)) {
+            match seals.refresh() {
+                Ok(phase) => result = open_in(&phase, name, &text),
+                Err(cause) if is_news => return failed(&format!("cannot be opened: {cause}")),
+                Err(_) => {}
+            }
+        }
+        match result {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Ok(text),
+            Err(cause) => failed(&cause),
         }
     }
 
-    fn read_back(&self, path: &Path, written: &[u8]) -> Result<(), StoreError> {
+    fn read_text(&self, path: &Path) -> Result<SecretBytes, StoreError> {
+        let failed = |cause: io::Error| explain("cannot read", path, &cause);
+        let file = match open_to_read(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(self.explain_missing()),
+            result => result.map_err(failed)?,
+        };
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(StoreError::Failed(format!("key file '{}' is not a regular file", path.display())));
+        }
+        read_up_to(&file, MAX_FILE).map_err(failed)
+    }
+
+    fn read_back(&self, name: &KeyName, path: &Path, written: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let read = open_to_read(path).and_then(|file| read_up_to(&file, MAX_FILE));
         let read = read.map_err(|cause| explain("cannot read back", path, &cause))?;
-        if &read[..] == written {
+        // `kes seal` may have sealed it anew already.
+        if read[..] == *written || is_sealed(&read) && self.open_value(name, path, read)?[..] == *value {
             return Ok(());
         }
         Err(StoreError::Failed(format!("key file '{}' does not hold what was written", path.display())))
+    }
+
+    /// A new file may have been written plain or under a root key that has been replaced meanwhile, after `kes seal` has
+    /// looked for such files: it is written again before anybody hears of it.
+    fn settle(&self, name: &KeyName, path: &Path, value: &[u8], written: Phase) -> Result<(), StoreError> {
+        let failed = |cause: io::Error| explain("cannot seal anew", path, &cause);
+        let mut written = written;
+        for _ in 0..SETTLE {
+            let phase = self.phase_to_write(path)?;
+            if phase.writes_as(&written) {
+                return Ok(());
+            }
+            let text = self.text_for(&phase, name, path, value)?;
+            let old = match path.symlink_metadata() {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result.map_err(failed)?,
+            };
+            let successor = prepare(path, &old, &text).map_err(failed)?;
+            successor.sync().map_err(failed)?;
+            let displaced = successor.take_place().map_err(failed)?;
+            sync_dir(&self.dir).map_err(failed)?;
+            // `None`: `kes seal` was faster, or somebody has deleted the key.
+            drop(displaced);
+            written = phase;
+        }
+        Err(StoreError::Failed(format!("key file '{}': the seal file does not come to rest", path.display())))
+    }
+}
+
+/// The value in the text of a key file; `None` if the text itself is the value.
+fn open_in(phase: &Phase, name: &KeyName, text: &[u8]) -> Result<Option<SecretBytes>, SealError> {
+    match phase {
+        Phase::Plain if is_sealed(text) => match KeyFile::parse(text) {
+            Ok(file) => Err(SealError::UnknownRootKey(file.root)),
+            Err(cause) => Err(cause),
+        },
+        Phase::Plain => Ok(None),
+        Phase::Adopting(_) if !is_sealed(text) => Ok(None),
+        Phase::Adopting(sealer) | Phase::Sealed(sealer) => sealer.open(name, text).map(Some),
     }
 }
 
@@ -196,32 +290,32 @@ impl KeyStore for FsStore {
 
     fn create(&self, name: &KeyName, value: &[u8]) -> Result<(), StoreError> {
         let path = self.path_of(name);
-        self.check_mode(&path)?;
         // Not what decides, but it spares the disk a file.
         if path.symlink_metadata().is_ok() {
             return Err(self.explain_existing());
         }
-        let text = self.file_text(name, &path, value)?;
+        let phase = self.phase_to_write(&path)?;
+        let text = self.text_for(&phase, name, &path, value)?;
         match create_durably(&path, &text, "create") {
-            Ok(()) => self.read_back(&path, &text),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Err(self.explain_existing()),
-            Err(cause) => Err(explain("cannot create", &path, &cause)),
+            Ok(()) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(self.explain_existing()),
+            Err(cause) => return Err(explain("cannot create", &path, &cause)),
         }
+        self.read_back(name, &path, &text, value)?;
+        self.settle(name, &path, value, phase)
     }
 
     fn get(&self, name: &KeyName) -> Result<SecretBytes, StoreError> {
         let path = self.path_of(name);
-        self.check_mode(&path)?;
-        let file = match open_to_read(&path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(self.explain_missing()),
-            result => result.map_err(|cause| explain("cannot read", &path, &cause))?,
-        };
-        let data = file.metadata().map_err(|cause| explain("cannot read", &path, &cause))?;
-        if !data.is_file() {
-            return Err(StoreError::Failed(format!("key file '{}' is not a regular file", path.display())));
+        let known = self.seals.as_ref().map(Seals::phase);
+        let text = self.read_text(&path)?;
+        match self.open_value(name, &path, text) {
+            // `kes seal` may have put the sealed file in its place since it was read.
+            Err(_) if matches!(known, Some(Phase::Plain | Phase::Adopting(_))) => {
+                self.open_value(name, &path, self.read_text(&path)?)
+            }
+            result => result,
         }
-        let text = read_up_to(&file, MAX_FILE).map_err(|cause| explain("cannot read", &path, &cause))?;
-        self.open_value(name, &path, text)
     }
 
     fn delete(&self, name: &KeyName) -> Result<(), StoreError> {
@@ -277,7 +371,7 @@ fn is_missing(dir: &Path, shown: &str, seal: &SealConfig) -> Result<bool, String
             }
         }
     }
-    if matches!(seal, SealConfig::On { file } if file.symlink_metadata().is_ok()) {
+    if matches!(seal, SealConfig::On { file, .. } if file.symlink_metadata().is_ok()) {
         return Ok(false);
     }
     for entry in fs::read_dir(dir).map_err(explain)? {
@@ -288,54 +382,50 @@ fn is_missing(dir: &Path, shown: &str, seal: &SealConfig) -> Result<bool, String
     Ok(true)
 }
 
-fn open_mode(dir: &Path, shown: &str, seal: &SealConfig) -> Result<(Mode, Vec<String>), String> {
-    match seal {
-        SealConfig::Off => Ok((open_off(dir, shown)?, Vec::new())),
-        SealConfig::On { file } => open_sealed(dir, shown, file),
-    }
-}
-
-fn open_off(dir: &Path, shown: &str) -> Result<Mode, String> {
+fn check_off(dir: &Path, shown: &str) -> Result<(), String> {
     match survey(dir, shown)?.sealed {
         Some(name) => Err(format!(
             "sealing is off, but key '{name}' in '{shown}' is sealed: set keystore.fs.seal to what it was"
         )),
-        None => Ok(Mode::Off),
+        None => Ok(()),
     }
 }
 
-fn open_sealed(dir: &Path, shown: &str, seal_file: &Path) -> Result<(Mode, Vec<String>), String> {
-    check_place(dir, shown, seal_file)?;
-    disk::remove_stale_temporaries(seal_file);
-    let found = disk::load(seal_file).map_err(|cause| cause.to_string())?;
+/// Makes the seal file of an empty store, and says what the operator should do about another.
+fn settle_phase(dir: &Path, shown: &str, seals: &Seals) -> Result<Vec<String>, String> {
+    let is_plain = matches!(seals.phase(), Phase::Plain);
     let survey = match survey(dir, shown) {
         // With a seal file nothing hangs on what the survey finds: one unreadable key must not stop all others.
-        Err(_) if found.is_some() => Survey::default(),
+        Err(_) if !is_plain => Survey::default(),
         result => result?,
     };
-    let found = match found {
-        Some(found) => found,
-        // Another server may have made seal file and key since we looked.
-        None if survey.sealed.is_some() => disk::load(seal_file)
-            .map_err(|cause| cause.to_string())?
-            .ok_or_else(|| missing(shown, seal_file, &survey))?,
-        None if survey.plain.is_some() => {
-            let notices = vec![
-                format!("the keys in '{shown}' are not sealed: whoever reads that directory has them"),
-                "seal them with: kes seal adopt".into(),
-            ];
-            return Ok((Mode::Unsealed { seal_file: seal_file.to_owned() }, notices));
+    let mut phase = seals.phase();
+    if matches!(phase, Phase::Plain) {
+        phase = match &survey {
+            // Another server may have made seal file and key since we looked.
+            Survey { sealed: Some(_), .. } => match seals.refresh().map_err(|cause| cause.to_string())? {
+                Phase::Plain => return Err(missing(shown, seals.file(), &survey)),
+                phase => phase,
+            },
+            Survey { plain: Some(_), .. } => Phase::Plain,
+            Survey { .. } => seals.create().map_err(|cause| cause.to_string())?,
+        };
+    }
+    Ok(match (phase, survey.plain) {
+        (Phase::Plain, _) => vec![
+            format!("the keys in '{shown}' are not sealed: whoever reads that directory has them"),
+            "seal them with: kes seal adopt".into(),
+        ],
+        (Phase::Adopting(_), _) => {
+            vec![format!("not all keys in '{shown}' are sealed: finish it with: kes seal adopt")]
         }
-        None => disk::create(seal_file).map_err(|cause| cause.to_string())?,
-    };
-    let root_keys = found
-        .into_root_keys()
-        .map_err(|cause| SealError::File(seal_file.to_owned(), Box::new(cause)).to_string())?;
-    let notice = survey.plain.map(|name| {
-        format!("key '{name}' in '{shown}' is a plain file and is refused: seal it with: kes seal adopt")
-    });
-    let mode = Mode::Sealed { sealer: Sealer::new(root_keys), seal_file: seal_file.to_owned() };
-    Ok((mode, notice.into_iter().collect()))
+        (Phase::Sealed(_), Some(name)) => {
+            vec![format!(
+                "key '{name}' in '{shown}' is a plain file and is refused: seal it with: kes seal adopt"
+            )]
+        }
+        (Phase::Sealed(_), None) => Vec::new(),
+    })
 }
 
 fn missing(shown: &str, seal_file: &Path, survey: &Survey) -> String {
@@ -348,7 +438,7 @@ fn missing(shown: &str, seal_file: &Path, survey: &Survey) -> String {
 }
 
 /// A seal file among the keys would be copied with them, and could be taken for a key.
-fn check_place(dir: &Path, shown: &str, seal_file: &Path) -> Result<(), String> {
+pub(super) fn check_place(dir: &Path, shown: &str, seal_file: &Path) -> Result<(), String> {
     let place = parent_of(seal_file).canonicalize().map_err(|cause| {
         format!("seal file '{}': cannot open its directory: {cause}", seal_file.display())
     })?;

@@ -2,6 +2,7 @@
 
 pub mod fs;
 pub mod mem;
+pub mod upkeep;
 
 use std::{fmt, time::Duration};
 

@@ -30,8 +30,10 @@ const BODY_INFO: &[u8] = b"kes seal file v1";
 const CHECK_LEN: usize = 71;
 
 // The upper bounds keep a planted file from taking all memory or the rest of the day.
-const MEMORY_KIB: RangeInclusive<u32> = 8..=1_048_576;
-const PASSES: RangeInclusive<u32> = 1..=100;
+/// Memory of Argon2id in KiB.
+pub const MEMORY_KIB: RangeInclusive<u32> = 8..=1_048_576;
+/// Passes of Argon2id.
+pub const PASSES: RangeInclusive<u32> = 1..=100;
 const LANES: RangeInclusive<u32> = 1..=16;
 const SALT_LEN: RangeInclusive<usize> = 16..=64;
 
@@ -125,7 +127,9 @@ impl SealFile {
     pub fn into_root_keys(self) -> Result<RootKeys, SealError> {
         match self.body {
             Body::Plain(keys) => Ok(keys),
-            Body::Locked { .. } => Err(SealError::UnlockUnsupported(self.unlock.name())),
+            Body::Locked { .. } => {
+                Err(SealError::OtherMethod { file: self.unlock.name(), configured: Unlock::None.name() })
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod file;
 pub mod root;
 #[cfg(test)]
 mod tests;
+pub mod unlock;
 
 use std::{fmt, path::PathBuf};
 
@@ -15,6 +16,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 pub use self::{
     file::{SealFile, Unlock},
     root::{RootKey, RootKeyId, RootKeys},
+    unlock::{Protection, Source},
 };
 use crate::{crypto::SecretBytes, name::KeyName};
 use cipher::Cipher;
@@ -24,6 +26,9 @@ pub const KEY_FILE_MAGIC: &[u8] = b"kes-sealed ";
 
 /// Tells the keys of key files from all other keys derived from a root key.
 const KEY_INFO: &[u8] = b"kes sealed key v1";
+
+/// Length of the first line of a key file in bytes, with its line feed.
+pub const KEY_FILE_HEADER: usize = KEY_FILE_MAGIC.len() + 3 + 16 + 1;
 
 const KEY_FILE_VERSION: &str = "v1";
 
@@ -52,12 +57,29 @@ pub enum SealError {
     BadLine(usize, &'static str),
     /// The checksum of a seal file does not match.
     Edited,
-    /// A seal file must be unlocked by a method that this build does not have.
-    UnlockUnsupported(&'static str),
+    /// A seal file is protected by another method than the configuration names.
+    OtherMethod {
+        /// The method of the file.
+        file: &'static str,
+        /// The method of the configuration.
+        configured: &'static str,
+    },
+    /// The secret cannot be had; the text says from where and why, without the secret.
+    NoSecret(String),
+    /// The source of a new secret does not give the same twice.
+    SecretChanges,
+    /// Ctrl-C at the prompt for a passphrase.
+    Interrupted,
     /// A seal file does not open with the given secret.
     WrongUnlockSecret,
     /// Others than its owner may read a seal file with these permission bits.
     ReadableByOthers(u32),
+    /// A seal file belongs to the user of this number, who is neither this one nor root.
+    OwnedByOther(u32),
+    /// A seal file has not the root key under which keys were sealed before: it is older, or of another store.
+    LacksRootKeyInUse(RootKeyId),
+    /// Another command is at work on the store.
+    Busy,
     /// The system refuses; its own text.
     System(String),
     /// The seal file at this path has one of the troubles above.
@@ -66,8 +88,18 @@ pub enum SealError {
 
 impl SealError {
     /// The same trouble, with the seal file's path in front.
-    fn at(self, path: &std::path::Path) -> Self {
+    pub fn at(self, path: &std::path::Path) -> Self {
         Self::File(path.to_owned(), Box::new(self))
+    }
+}
+
+impl SealError {
+    /// The trouble without the path in front.
+    pub fn root_cause(&self) -> &Self {
+        match self {
+            Self::File(_, cause) => cause.root_cause(),
+            other => other,
+        }
     }
 }
 
@@ -91,13 +123,29 @@ impl fmt::Display for SealError {
             Self::TooLong => f.write_str("is too long"),
             Self::BadLine(line, cause) => write!(f, "line {line}: {cause}"),
             Self::Edited => f.write_str("the checksum does not match: the file was edited or cut short"),
-            Self::UnlockUnsupported(method) => {
-                write!(f, "unlock method '{method}' is not supported by this build")
+            Self::OtherMethod { file, configured } => write!(
+                f,
+                "is protected by the method '{file}', but keystore.fs.seal.unlock says '{configured}'"
+            ),
+            Self::NoSecret(cause) => write!(f, "cannot be unlocked: {cause}"),
+            Self::SecretChanges => {
+                f.write_str("the secret was not the same twice, so that it would open nothing")
             }
+            Self::Interrupted => f.write_str("no passphrase was given"),
             Self::WrongUnlockSecret => f.write_str("does not open with this secret"),
             Self::ReadableByOthers(mode) => {
                 write!(f, "can be read by others than its owner (mode {mode:04o})")
             }
+            Self::OwnedByOther(user) => {
+                write!(f, "belongs to the user {user}, who is neither this user nor root")
+            }
+            Self::LacksRootKeyInUse(id) => {
+                write!(
+                    f,
+                    "lacks root key {id}, which is in use: it is an older file or that of another store"
+                )
+            }
+            Self::Busy => f.write_str("is in use by another 'kes seal' command"),
             Self::System(cause) => f.write_str(cause),
             Self::File(path, cause) => {
                 write!(f, "seal file '{}': {cause}", path.display())?;
@@ -111,6 +159,11 @@ impl fmt::Display for SealError {
 }
 
 impl std::error::Error for SealError {}
+
+/// Whether the content of a key file is sealed, in whatever version.
+pub fn is_sealed(text: &[u8]) -> bool {
+    text.starts_with(KEY_FILE_MAGIC)
+}
 
 /// Seals and opens key files under the root keys of one store.
 #[derive(Debug)]
@@ -165,24 +218,35 @@ pub struct KeyFile<'a> {
 impl<'a> KeyFile<'a> {
     /// Reads the text of a key file, strictly: each file has one written form.
     pub fn parse(text: &'a [u8]) -> Result<Self, SealError> {
-        if !text.starts_with(KEY_FILE_MAGIC) {
-            let is_start = KEY_FILE_MAGIC.starts_with(text);
-            return Err(if is_start { SealError::Truncated } else { SealError::NotSealed });
-        }
-        let end = text.iter().position(|&byte| byte == b'\n').ok_or(SealError::Truncated)?;
-        let (header, body) = text.split_at(end.saturating_add(1));
-        let fields = text.get(KEY_FILE_MAGIC.len()..end).unwrap_or_default();
-        let fields = std::str::from_utf8(fields).map_err(|_| SealError::Malformed("first line"))?;
-        let (version, id) = fields.split_once(' ').unwrap_or((fields, ""));
-        if version != KEY_FILE_VERSION {
-            return Err(unknown_version(version));
-        }
-        let root = RootKeyId::parse(id).ok_or(SealError::Malformed("root key ID"))?;
+        let (root, end) = parse_header(text)?;
+        let (header, body) = text.split_at(end);
         // The last line feed is the mark that the text is whole.
         let Some((b'\n', encoded)) = body.split_last() else { return Err(SealError::Truncated) };
         let sealed = STANDARD.decode(encoded).map_err(|_| SealError::Malformed("base64"))?;
         Ok(Self { header, root, sealed })
     }
+}
+
+/// Which root key a key file is sealed under. Its first [`KEY_FILE_HEADER`] bytes are enough to know.
+pub fn root_of(start: &[u8]) -> Result<RootKeyId, SealError> {
+    parse_header(start).map(|(root, _)| root)
+}
+
+/// The root key, and where the second line begins.
+fn parse_header(text: &[u8]) -> Result<(RootKeyId, usize), SealError> {
+    if !text.starts_with(KEY_FILE_MAGIC) {
+        let is_start = KEY_FILE_MAGIC.starts_with(text);
+        return Err(if is_start { SealError::Truncated } else { SealError::NotSealed });
+    }
+    let end = text.iter().position(|&byte| byte == b'\n').ok_or(SealError::Truncated)?;
+    let fields = text.get(KEY_FILE_MAGIC.len()..end).unwrap_or_default();
+    let fields = std::str::from_utf8(fields).map_err(|_| SealError::Malformed("first line"))?;
+    let (version, id) = fields.split_once(' ').unwrap_or((fields, ""));
+    if version != KEY_FILE_VERSION {
+        return Err(unknown_version(version));
+    }
+    let root = RootKeyId::parse(id).ok_or(SealError::Malformed("root key ID"))?;
+    Ok((root, end.saturating_add(1)))
 }
 
 /// What a key file is bound to: its first line with the line feed, then the name. The line has exactly one line feed and

@@ -109,6 +109,18 @@ impl RootKeys {
         Ok(Self { active: RootKey::generate()?, retired: Vec::new() })
     }
 
+    /// A new random key is active, and all keys of before are retired.
+    pub fn rotated(self) -> Result<Self, SealError> {
+        let retired = std::iter::once(self.active).chain(self.retired).collect();
+        Ok(Self { active: RootKey::generate()?, retired })
+    }
+
+    /// Without the retired keys of these IDs.
+    pub fn without(mut self, forgotten: &[RootKeyId]) -> Self {
+        self.retired.retain(|key| !forgotten.contains(&key.id));
+        self
+    }
+
     /// The key for new files.
     pub fn active(&self) -> &RootKey {
         &self.active

@@ -239,10 +239,13 @@ fn argon2id_parameters_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn a_protected_seal_file_names_the_method_that_this_build_lacks() {
+fn a_protected_seal_file_without_a_secret_names_its_method() {
     for (text, method) in [(PASSPHRASE, "passphrase"), (CREDENTIAL, "credential"), (COMMAND, "command")] {
         let cause = SealFile::parse(text).unwrap().into_root_keys().unwrap_err();
-        assert_eq!(cause.to_string(), format!("unlock method '{method}' is not supported by this build"));
+        assert_eq!(
+            cause.to_string(),
+            format!("is protected by the method '{method}', but keystore.fs.seal.unlock says 'none'")
+        );
     }
 }
 

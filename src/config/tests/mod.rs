@@ -106,7 +106,7 @@ fn the_smallest_file_gets_all_defaults() {
     assert_eq!(config.cache.unused, Duration::from_secs(30));
     assert_eq!(config.cache.offline, Duration::ZERO);
     assert_eq!(config.log, LogConfig { error: 0, audit: 0, file: None });
-    let seal = SealConfig::On { file: "/srv/kes/keys.seal".into() };
+    let seal = SealConfig::On { file: "/srv/kes/keys.seal".into(), unlock: Source::None };
     assert_eq!(fs(&config), ("./keys", Path::new("/srv/kes/keys"), &seal));
     assert_eq!(config.warnings, [""; 0]);
 }
@@ -177,7 +177,7 @@ keystore:
     assert_eq!(config.api, [ready]);
     assert_eq!(config.log, LogConfig { error: 0, audit: 9, file: None });
     assert_eq!(config.keys[0].as_str(), "minio-default-key");
-    let seal = SealConfig::On { file: "/var/lib/kes/keys.seal".into() };
+    let seal = SealConfig::On { file: "/var/lib/kes/keys.seal".into(), unlock: Source::None };
     assert_eq!(fs(&config), ("/var/lib/kes/keys", Path::new("/var/lib/kes/keys"), &seal));
 }
 

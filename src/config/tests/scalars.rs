@@ -127,7 +127,10 @@ keystore: { fs: { path: '${WORD}', seal: { file: '${OFF}', unlock: '${UNSET:-non
     assert_eq!((config.api[0].skip_auth, config.api[0].timeout), (true, Some(seven)));
     assert_eq!(config.log, LogConfig { error: 9, audit: 9, file: None });
     assert_eq!(config.keys[0].as_str(), "hunter2");
-    assert_eq!(fs(&config), ("hunter2", &*word, &SealConfig::On { file: "/srv/kes/off".into() }));
+    assert_eq!(
+        fs(&config),
+        ("hunter2", &*word, &SealConfig::On { file: "/srv/kes/off".into(), unlock: Source::None })
+    );
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn the_seal_is_on_beside_the_directory_unless_switched_off() {
     let sealed = |path: &str, seal: &str| {
         config(&format!("{ADMIN}{TLS}keystore: {{ fs: {{ path: {path}, seal: {seal} }} }}\n"))
     };
-    let on = |file: &str| SealConfig::On { file: file.into() };
+    let on = |file: &str| SealConfig::On { file: file.into(), unlock: Source::None };
     for (path, seal, expected) in [
         ("./keys", "", on("/srv/kes/keys.seal")),
         ("keys/", "", on("/srv/kes/keys.seal")),
@@ -79,15 +79,28 @@ fn other_seal_settings_are_refused_without_printing_them() {
     let refused = |path: &str, seal: &str| {
         problems(&format!("{ADMIN}{TLS}keystore: {{ fs: {{ path: {path}, seal: {seal} }} }}\n")).join("\n")
     };
-    assert_eq!(
-        refused("keys", "{ unlock: passphrase }"),
-        "config.yml:3: keystore.fs.seal.unlock: \"passphrase\" is not supported by this build; only none is"
-    );
-    assert_eq!(
-        refused("keys", "{ unlock: { credential: x } }"),
-        "config.yml:3: keystore.fs.seal.unlock: \"credential\" is not supported by this build; only none is"
-    );
-    for seal in ["{ unlock: hunter2 }", "{ unlock: { none: hunter2 } }", "{ unlock: [hunter2] }", "hunter2"] {
+    for seal in [
+        "hunter2",
+        "{ unlock: hunter2 }",
+        "{ unlock: passphrase }",
+        "{ unlock: { none: hunter2 } }",
+        "{ unlock: [hunter2] }",
+        "{ unlock: {} }",
+        "{ unlock: { passphrase: hunter2 } }",
+        "{ unlock: { passphrase: [hunter2] } }",
+        "{ unlock: { passphrase: { file: '' } } }",
+        "{ unlock: { passphrase: { file: a, env: B } } }",
+        "{ unlock: { passphrase: { env: 'hunter2!' } } }",
+        "{ unlock: { credential: '../hunter2' } }",
+        "{ unlock: { credential: .hunter2 } }",
+        "{ unlock: { credential: a, command: [/b] } }",
+        "{ unlock: { credential: a, timeout: 3s } }",
+        "{ unlock: { command: hunter2 } }",
+        "{ unlock: { command: [] } }",
+        "{ unlock: { command: [hunter2] } }",
+        "{ unlock: { command: [/b], timeout: 0s } }",
+        "{ unlock: { command: [/b], timeout: 6m } }",
+    ] {
         let problem = refused("keys", seal);
         assert!(problem.starts_with("config.yml:3: keystore.fs.seal"), "{problem}");
         assert!(!problem.contains("hunter2"), "{problem}");
@@ -95,4 +108,36 @@ fn other_seal_settings_are_refused_without_printing_them() {
     for path in ["..", "/"] {
         assert!(refused(path, "").contains("keystore.fs.seal.file must be set"), "{path}");
     }
+}
+
+#[test]
+fn each_way_to_unlock_the_seal_file_is_read() {
+    use crate::seal::unlock::Passphrase;
+    let unlock = |text: &str| {
+        let config = config(&format!(
+            "{ADMIN}{TLS}keystore: {{ fs: {{ path: keys, seal: {{ unlock: {text} }} }} }}\n"
+        ));
+        assert_eq!(config.warnings, [""; 0]);
+        let SealConfig::On { unlock, .. } = fs(&config).2.clone() else { panic!("{text}") };
+        assert_eq!(parse_unlock(text, Path::new("/srv/kes"), &some_env).unwrap(), unlock, "{text}");
+        unlock
+    };
+    let command = |words: &[&str], seconds: u64| Source::Command {
+        program: words.iter().map(Into::into).collect(),
+        time: Duration::from_secs(seconds),
+    };
+    for (text, source) in [
+        ("none", Source::None),
+        ("{ passphrase: terminal }", Source::Passphrase(Passphrase::Terminal)),
+        ("{ passphrase: { file: pass } }", Source::Passphrase(Passphrase::File("/srv/kes/pass".into()))),
+        ("{ passphrase: { file: /pass } }", Source::Passphrase(Passphrase::File("/pass".into()))),
+        ("{ passphrase: { env: KES_SEAL } }", Source::Passphrase(Passphrase::Variable("KES_SEAL".into()))),
+        ("{ credential: kes.seal-1 }", Source::Credential("kes.seal-1".into())),
+        ("{ command: [/bin/tool, get, ''] }", command(&["/bin/tool", "get", ""], 10)),
+        ("{ command: [/bin/tool], timeout: 1m }", command(&["/bin/tool"], 60)),
+    ] {
+        assert_eq!(unlock(text), source, "{text}");
+    }
+    assert!(parse_unlock("{ credential: a, more: b }", Path::new("/"), &some_env).is_err());
+    assert!(parse_unlock("{", Path::new("/"), &some_env).is_err());
 }

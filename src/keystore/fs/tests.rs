@@ -4,6 +4,8 @@ use std::{
 };
 
 use super::*;
+use crate::seal::{RootKey, RootKeys, Source, file::write_plain};
+use seals::adoption_file;
 
 /// Values as the original wrote them: its current form and its older one.
 const ORIGINAL: [(&str, &str); 2] = [
@@ -35,7 +37,11 @@ impl Place {
     }
 
     fn open(&self) -> Result<FsStore, String> {
-        FsStore::open(&self.keys(), "./keys", &SealConfig::On { file: self.seal_file() })
+        FsStore::open(
+            &self.keys(),
+            "./keys",
+            &SealConfig::On { file: self.seal_file(), unlock: Source::None },
+        )
     }
 
     fn open_off(&self) -> Result<FsStore, String> {
@@ -65,7 +71,7 @@ fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn failure(result: Result<SecretBytes, StoreError>) -> String {
+fn failure<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Err(StoreError::Failed(cause)) => cause,
         other => panic!("{other:?}"),
@@ -180,8 +186,9 @@ fn a_store_of_the_original_is_served_as_it_is() {
     let elsewhere = Place::new("original-elsewhere");
     elsewhere.open().unwrap();
     fs::copy(elsewhere.seal_file(), place.seal_file()).unwrap();
-    assert!(failure(store.get(&name("aes"))).contains("reload"));
-    assert!(matches!(store.create(&name("newer"), b"x"), Err(StoreError::Failed(_))));
+    assert!(failure(store.get(&name("aes"))).contains("is not sealed"));
+    store.create(&name("newer"), b"x").unwrap();
+    assert!(is_sealed(&fs::read(place.keys().join("newer")).unwrap()) && store.is_sealed());
     let reloaded = place.open().unwrap();
     assert!(failure(reloaded.get(&name("aes"))).contains("is not sealed"));
 }
@@ -240,7 +247,7 @@ fn a_damaged_locked_or_misplaced_seal_file_stops_the_start() {
         (&good[..good.len() - 1], "checksum"),
         (b"", "cut short"),
         (b"kes-seal v9\n", "version 'v9'"),
-        (&locked[..], "unlock method 'passphrase' is not supported by this build"),
+        (&locked[..], "protected by the method 'passphrase', but keystore.fs.seal.unlock says 'none'"),
     ] {
         fs::write(place.seal_file(), text).unwrap();
         let cause = place.open().unwrap_err();
@@ -251,9 +258,9 @@ fn a_damaged_locked_or_misplaced_seal_file_stops_the_start() {
     fs::remove_file(place.seal_file()).unwrap();
     fs::create_dir(place.seal_file()).unwrap();
     assert!(place.open().unwrap_err().contains("regular file"));
-    let inside = SealConfig::On { file: place.keys().join("seal") };
+    let inside = SealConfig::On { file: place.keys().join("seal"), unlock: Source::None };
     assert!(FsStore::open(&place.keys(), "./keys", &inside).unwrap_err().contains("must not lie"));
-    let nowhere = SealConfig::On { file: place.root.join("no/seal") };
+    let nowhere = SealConfig::On { file: place.root.join("no/seal"), unlock: Source::None };
     assert!(FsStore::open(&place.keys(), "./keys", &nowhere).unwrap_err().contains("no/seal"));
 }
 
@@ -462,4 +469,97 @@ fn troubles_of_the_disk_are_told_from_those_that_stay() {
     for code in [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::EDQUOT, libc::EISDIR] {
         assert!(matches!(explained(code), StoreError::Failed(text) if text.contains("'/keys/a'")));
     }
+}
+
+/// A seal file with these root keys, first the active one, in the place of whatever is there.
+fn put_seal(path: &Path, secrets: &[u8]) {
+    let mut keys = secrets
+        .iter()
+        .map(|byte| RootKey::new(crate::crypto::Secret::from_slice(&[*byte; 32]).unwrap(), u64::from(*byte)));
+    let keys = RootKeys::new(keys.next().unwrap(), keys.collect()).unwrap();
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, &write_plain(&keys)[..]).unwrap();
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(temporary, path).unwrap();
+}
+
+fn header(path: &Path) -> String {
+    String::from_utf8(fs::read(path).unwrap()).unwrap().lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_running_store_follows_its_seal_file_to_new_root_keys_and_never_back() {
+    let place = Place::new("follows");
+    fs::create_dir(place.keys()).unwrap();
+    put_seal(&place.seal_file(), &[1]);
+    let (one, two) = (place.open().unwrap(), place.open().unwrap());
+    one.create(&name("a"), b"a").unwrap();
+    put_seal(&place.seal_file(), &[2, 1]);
+    one.create(&name("b"), b"b").unwrap();
+    assert_ne!(header(&place.keys().join("a")), header(&place.keys().join("b")));
+    // The other one has only read so far, and meets a root key that it does not know.
+    assert_eq!(&two.get(&name("a")).unwrap()[..], b"a");
+    assert_eq!(&two.get(&name("b")).unwrap()[..], b"b");
+
+    put_seal(&place.seal_file(), &[1]);
+    let refused = failure(one.create(&name("c"), b"c"));
+    assert!(refused.contains("which is in use: it is an older file"), "{refused}");
+    assert!(!place.keys().join("c").exists());
+    assert_eq!(&one.get(&name("b")).unwrap()[..], b"b", "what is known stays in use");
+    let on = SealConfig::On { file: place.seal_file(), unlock: Source::None };
+    let reloaded = FsStore::reopen(&place.keys(), "./keys", &on, Some(&one)).unwrap_err();
+    assert!(reloaded.contains("which is in use"), "{reloaded}");
+    fs::remove_file(place.seal_file()).unwrap();
+    assert!(failure(one.create(&name("c"), b"c")).contains("restore it"));
+    assert!(FsStore::reopen(&place.keys(), "./keys", &on, Some(&one)).unwrap_err().contains("restore it"));
+
+    put_seal(&place.seal_file(), &[2]);
+    one.create(&name("c"), b"c").unwrap();
+    assert!(failure(one.get(&name("a"))).contains("which the seal file lacks"), "root key 1 was dropped");
+    FsStore::reopen(&place.keys(), "./keys", &on, Some(&one)).unwrap();
+}
+
+#[test]
+fn a_store_in_adoption_serves_plain_and_sealed_keys_and_seals_new_ones() {
+    let place = Place::new("adopting");
+    place.fill_as_original();
+    let store = place.open().unwrap();
+    let adoption = adoption_file(&place.seal_file());
+    put_seal(&adoption, &[1]);
+    store.create(&name("new"), b"value").unwrap();
+    for store in [&store, &place.open().unwrap()] {
+        assert_eq!(&store.get(&name("new")).unwrap()[..], b"value");
+        assert_eq!(&store.get(&name(ORIGINAL[0].0)).unwrap()[..], ORIGINAL[0].1.as_bytes());
+        assert!(store.sealing().starts_with("being sealed") && !store.is_sealed());
+    }
+    assert!(is_sealed(&fs::read(place.keys().join("new")).unwrap()));
+    fs::rename(&adoption, place.seal_file()).unwrap();
+    assert_eq!(&store.get(&name("new")).unwrap()[..], b"value");
+    store.create(&name("newer"), b"x").unwrap();
+    assert!(store.is_sealed());
+    assert!(failure(store.get(&name(ORIGINAL[0].0))).contains("is not sealed"));
+}
+
+#[test]
+fn a_key_made_while_the_root_key_changes_is_sealed_again_before_anybody_hears_of_it() {
+    let place = Place::new("settles");
+    fs::create_dir(place.keys()).unwrap();
+    put_seal(&place.seal_file(), &[1]);
+    let store = place.open().unwrap();
+    let path = place.keys().join("a");
+    let before = store.phase_to_write(&path).unwrap();
+    store.create(&name("a"), b"a").unwrap();
+    let old = header(&path);
+    put_seal(&place.seal_file(), &[2, 1]);
+    store.settle(&name("a"), &path, b"a", before).unwrap();
+    assert_ne!(header(&path), old);
+    // As if it had been written plain just before an adoption began.
+    fs::write(&path, b"a").unwrap();
+    store.settle(&name("a"), &path, b"a", Phase::Plain).unwrap();
+    assert_eq!(&store.get(&name("a")).unwrap()[..], b"a");
+    assert_eq!(fs::read_dir(place.keys()).unwrap().count(), 1, "nothing is left beside it");
+    // Deleted meanwhile: it does not come back.
+    store.delete(&name("a")).unwrap();
+    store.settle(&name("a"), &path, b"a", Phase::Plain).unwrap();
+    assert!(!path.exists());
 }

@@ -1,0 +1,224 @@
+//! How a running store follows its seal file: from plain through adoption to sealed, and from one root key to the next.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use crate::seal::{
+    Protection, SealError, SealFile, Sealer, Source,
+    disk::{self, Stamp},
+    root::RootKeys,
+    unlock::Cost,
+};
+
+/// Where a store is on its way.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Plain key files alone, as the original makes them.
+    Plain,
+    /// `kes seal adopt` is at work, or was: there are plain and sealed files, and new ones are sealed.
+    Adopting(Arc<Sealer>),
+    /// Plain files are refused.
+    Sealed(Arc<Sealer>),
+}
+
+impl Phase {
+    /// What new files are sealed with.
+    pub fn sealer(&self) -> Option<&Arc<Sealer>> {
+        match self {
+            Self::Plain => None,
+            Self::Adopting(sealer) | Self::Sealed(sealer) => Some(sealer),
+        }
+    }
+
+    /// Whether new files are written alike in both.
+    pub fn writes_as(&self, other: &Self) -> bool {
+        let active = |phase: &Self| phase.sealer().map(|sealer| sealer.root_keys().active().id());
+        active(self) == active(other)
+    }
+}
+
+/// Where the seal file of a store in adoption is until every key file is sealed.
+pub fn adoption_file(seal_file: &Path) -> PathBuf {
+    let mut name = seal_file.file_name().unwrap_or_default().to_os_string();
+    name.push(".adopting");
+    seal_file.with_file_name(name)
+}
+
+/// The seal file of a store, read again when it has changed.
+#[derive(Debug)]
+pub struct Seals {
+    file: PathBuf,
+    adoption: PathBuf,
+    source: Source,
+    state: RwLock<Arc<State>>,
+    /// Held while the files are read again. Whoever only reads keys does not wait for that.
+    reading: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    protection: Option<Arc<Protection>>,
+    /// Of the seal file and of that of an adoption, before they were read.
+    stamps: Stamps,
+    /// Why the files as they are now are not followed.
+    trouble: Option<SealError>,
+}
+
+type Stamps = (Option<Stamp>, Option<Stamp>);
+
+impl Seals {
+    /// Reads the seal file if there is one. What `previous` has in use must be in it; what `previous` has unlocked need not
+    /// be unlocked again.
+    pub fn open(file: &Path, source: &Source, previous: Option<&Self>) -> Result<Self, SealError> {
+        let previous = previous.filter(|previous| previous.file == file);
+        let start = match previous {
+            Some(previous) if previous.source == *source => previous.state(),
+            Some(previous) => {
+                let phase = previous.state().phase.clone();
+                Arc::new(State { phase, protection: None, stamps: (None, None), trouble: None })
+            }
+            None => {
+                let stamps = (None, None);
+                Arc::new(State { phase: Phase::Plain, protection: None, stamps, trouble: None })
+            }
+        };
+        let (file, adoption) = (file.to_owned(), adoption_file(file));
+        let seals = Self {
+            file,
+            adoption,
+            source: source.clone(),
+            state: RwLock::new(start),
+            reading: Mutex::new(()),
+        };
+        seals.refresh()?;
+        Ok(seals)
+    }
+
+    /// The path of the seal file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What was known when it was last looked at.
+    pub fn phase(&self) -> Phase {
+        self.state().phase.clone()
+    }
+
+    /// One phrase on how the seal file is protected.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Looks whether the files have changed, and reads them again if so. An error is about the files as they are now; what
+    /// was known before stays in use for reading.
+    pub fn refresh(&self) -> Result<Phase, SealError> {
+        let seen = self.state();
+        if self.stamps() == seen.stamps {
+            return seen.result();
+        }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever was before us may have done it.
+        let (before, stamps) = (self.state(), self.stamps());
+        if stamps == before.stamps {
+            return before.result();
+        }
+        let next = match self.read_again(&before) {
+            Ok((phase, protection)) => State { phase, protection, stamps, trouble: None },
+            Err(trouble) => {
+                let (phase, protection) = (before.phase.clone(), before.protection.clone());
+                State { phase, protection, stamps, trouble: Some(trouble) }
+            }
+        };
+        let result = next.result();
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        result
+    }
+
+    /// Makes the seal file of an empty store.
+    pub fn create(&self) -> Result<Phase, SealError> {
+        disk::create(
+            &self.file,
+            &Protection::new(&self.source, Cost::default()).map_err(|cause| cause.at(&self.file))?,
+        )?;
+        self.refresh()
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stamps(&self) -> Stamps {
+        (Stamp::of(&self.file), Stamp::of(&self.adoption))
+    }
+
+    fn read_again(&self, before: &State) -> Result<(Phase, Option<Arc<Protection>>), SealError> {
+        if let Some(file) = disk::load(&self.file)? {
+            let (keys, protection) = self.unlock(file, &self.file, before)?;
+            return Ok((Phase::Sealed(Arc::new(Sealer::new(keys))), Some(protection)));
+        }
+        if let Some(file) = disk::load(&self.adoption)? {
+            if matches!(before.phase, Phase::Sealed(_)) {
+                return Err(gone(&self.file));
+            }
+            let (keys, protection) = self.unlock(file, &self.adoption, before)?;
+            return Ok((Phase::Adopting(Arc::new(Sealer::new(keys))), Some(protection)));
+        }
+        // An adoption may have ended between the two looks.
+        match (disk::load(&self.file)?, &before.phase) {
+            (Some(file), _) => {
+                let (keys, protection) = self.unlock(file, &self.file, before)?;
+                Ok((Phase::Sealed(Arc::new(Sealer::new(keys))), Some(protection)))
+            }
+            (None, Phase::Plain) => Ok((Phase::Plain, None)),
+            (None, _) => Err(gone(&self.file)),
+        }
+    }
+
+    fn unlock(
+        &self,
+        file: SealFile,
+        path: &Path,
+        before: &State,
+    ) -> Result<(RootKeys, Arc<Protection>), SealError> {
+        let at = |cause: SealError| cause.at(path);
+        let (keys, protection) = match &before.protection {
+            Some(known) if known.unlock() == file.unlock() => match known.open(file) {
+                // Methods without parameters look the same when the secret has changed.
+                Err(SealError::WrongUnlockSecret) => self.fetch_and_open(path)?,
+                result => (result.map_err(at)?, Arc::clone(known)),
+            },
+            _ => self.fetch_and_open(path)?,
+        };
+        // Never back to a seal file that cannot open what was sealed a moment ago.
+        if let Some(sealer) = before.phase.sealer() {
+            let active = sealer.root_keys().active().id();
+            keys.find(active).ok_or_else(|| at(SealError::LacksRootKeyInUse(active)))?;
+        }
+        Ok((keys, protection))
+    }
+
+    fn fetch_and_open(&self, path: &Path) -> Result<(RootKeys, Arc<Protection>), SealError> {
+        let at = |cause: SealError| cause.at(path);
+        let file = disk::load(path)?.ok_or_else(|| gone(path))?;
+        // Nobody is there to be asked in the middle of a request.
+        if self.source.is_interactive() && self.state().protection.is_some() {
+            let cause = "it has another passphrase since the start: restart the server";
+            return Err(at(SealError::NoSecret(cause.into())));
+        }
+        let protection = Protection::of(&file, &self.source).map_err(at)?;
+        Ok((protection.open(file).map_err(at)?, Arc::new(protection)))
+    }
+}
+
+impl State {
+    fn result(&self) -> Result<Phase, SealError> {
+        self.trouble.clone().map_or_else(|| Ok(self.phase.clone()), Err)
+    }
+}
+
+fn gone(path: &Path) -> SealError {
+    SealError::System("is gone, but keys are sealed under it: restore it".into()).at(path)
+}
