@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| kes_fuzz::stored_key(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = kes::keyring::codec::decode(data);
+});
