@@ -57,7 +57,7 @@ tools:
 	@tests/tools.sh minio $(MINIO)
 	@tests/tools.sh mc $(MC)
 	@tests/tools.sh h2spec $(H2SPEC)
-	@tests/tools.sh debian openssl curl mandoc shellcheck python3 nginx haproxy prometheus
+	@tests/tools.sh debian openssl curl mandoc shellcheck python3 nginx haproxy prometheus setcap=libcap2-bin systemd-analyze=systemd
 	@tests/tools.sh local kesload s3load
 	@tests/tools.sh python seal-reader cryptography==48.0.0
 
@@ -69,7 +69,7 @@ bench-tools:
 bench: build bench-tools
 	@tests/bench/run.sh
 
-# Coverage-guided fuzzing; needs a nightly toolchain and cargo-fuzz.
+# Coverage-guided fuzzing, 20 s for each target (SECONDS_EACH=1800 for a thorough run); needs a nightly toolchain and cargo-fuzz.
 fuzz:
 	@tests/fuzz.sh
 

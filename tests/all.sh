@@ -36,6 +36,7 @@ part "unit, property and integration tests" cargo_tests cargo test --locked
 part "crash points of the store" cargo_tests cargo test --locked --features fault-points --test store_faults
 part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
+part "locked memory and the capability for it" lines tests/capability.sh
 part "a reader in another language" lines tests/seal-reader.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \
 	env -C tests/sdk go test -count=1 -timeout 20m -v ./...

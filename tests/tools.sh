@@ -2,7 +2,7 @@
 # Installs what the tests need, and does nothing where it is there already:
 #   tools.sh NAME MODULE@VERSION   a Go program, into target/tools
 #   tools.sh local NAME...         the load tools of tests/bench, into target/tools
-#   tools.sh debian NAME...        Debian packages, where root
+#   tools.sh debian NAME...        Debian packages, where root; PROGRAM=PACKAGE where the names differ
 #   tools.sh python FOLDER PACKAGE==VERSION...  Python packages, into an environment of their own, target/tools/FOLDER
 set -eu
 TOOLS=${TOOLS:-$(cd "$(dirname "$0")/.." && pwd)/target/tools}
@@ -23,7 +23,7 @@ debian)
 	shift
 	missing=
 	for name; do
-		PATH=$PATH:/usr/sbin command -v "$name" >/dev/null 2>&1 || missing="$missing $name"
+		PATH=$PATH:/usr/sbin:/sbin command -v "${name%=*}" >/dev/null 2>&1 || missing="$missing ${name#*=}"
 	done
 	[ -n "$missing" ] || exit 0
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -1,4 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = kes::tls::x509::Certificate::parse(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kes_fuzz::certificate(data));

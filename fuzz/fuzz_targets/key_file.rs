@@ -1,4 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = kes::seal::KeyFile::parse(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kes_fuzz::key_file(data));

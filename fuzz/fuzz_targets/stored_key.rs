@@ -1,4 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = kes::keyring::codec::decode(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kes_fuzz::stored_key(data));

@@ -1,6 +1,6 @@
 //! `kes identity`: API keys, key pairs, identities (`cli` §5.6 and rules N1 to N7, O1 to O3).
 
-mod new;
+pub(super) mod new;
 
 use std::{
     ffi::OsStr,

@@ -8,6 +8,7 @@ mod migrate;
 pub mod output;
 mod pair;
 pub mod progress;
+mod provision;
 mod sandbox;
 mod seal;
 pub mod server;

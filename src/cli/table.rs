@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, args::Args, help, identity, migrate, seal, server};
+use super::{Failure, args::Args, help, identity, migrate, provision, seal, server};
 
 /// A command, or a group of commands.
 pub struct Command {
@@ -122,6 +122,7 @@ pub static ROOT: Command = Command {
     flags: &[flag("version", Takes::Nothing, "Print the version.").short(&['v', 'V']), JSON.hidden()],
     commands: &[
         &server::SERVER,
+        &provision::SETUP,
         &identity::IDENTITY,
         &migrate::MIGRATE,
         &seal::SEAL,
@@ -166,6 +167,7 @@ mod tests {
             include_str!("../../man/kes.1"),
             include_str!("../../man/kes-identity.1"),
             include_str!("../../man/kes-migrate.1"),
+            include_str!("../../man/kes-setup.8"),
             include_str!("../../man/kes-seal.8"),
             // `kes server` has a page of its own.
             "server addr config auth key cert mlock dev quiet check strict",

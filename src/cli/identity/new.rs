@@ -39,7 +39,7 @@ fn make_pair(args: &Args) -> Result<(), Failure> {
         None => "",
     };
     let names = Names::new(args, subject)?;
-    let lifetime = lifetime(args)?;
+    let lifetime = lifetime(args, DEFAULT_EXPIRY)?;
     let pair = Pair::new(&key_path, &certificate_path, args.is_on("force"))?;
     let password = password_for_sealing(args)?;
 
@@ -114,13 +114,16 @@ impl Shown<'_> {
 
 /// The names in the certificate beside its subject.
 #[derive(PartialEq, Eq, Debug)]
-struct Names {
-    dns: Vec<String>,
-    ips: Vec<IpAddr>,
+pub(in crate::cli) struct Names {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// Addresses.
+    pub ips: Vec<IpAddr>,
 }
 
 impl Names {
-    fn new(args: &Args, subject: &str) -> Result<Self, Failure> {
+    /// What `--dns` and `--ip` say, and the subject.
+    pub fn new(args: &Args, subject: &str) -> Result<Self, Failure> {
         let mut ips = Vec::new();
         for text in args.list("ip")? {
             let ip = text.parse().map_err(|_| args.invalid("ip", text.as_ref(), "not an IP address"))?;
@@ -134,7 +137,7 @@ impl Names {
     }
 
     /// The subject is a name of the certificate, too, if it looks like that of a server (rule N3).
-    fn with_subject(mut self, subject: &str) -> Self {
+    pub fn with_subject(mut self, subject: &str) -> Self {
         let is_for_server = !self.ips.is_empty() || subject == "localhost" || subject.contains('.');
         if !is_for_server || !self.dns.is_empty() {
             return self;
@@ -169,9 +172,9 @@ fn path(args: &Args, flag: &str, default: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Seconds of validity.
-fn lifetime(args: &Args) -> Result<i64, Failure> {
-    let Some(text) = args.text("expiry")? else { return Ok(DEFAULT_EXPIRY) };
+/// Seconds of validity: what `--expiry` says, or `default`.
+pub(in crate::cli) fn lifetime(args: &Args, default: i64) -> Result<i64, Failure> {
+    let Some(text) = args.text("expiry")? else { return Ok(default) };
     let invalid = |cause: &str| args.invalid("expiry", text.as_ref(), cause);
     let (is_negative, duration) = parse_duration(text).map_err(|cause| invalid(&cause))?;
     match i64::try_from(duration.as_secs()) {
