@@ -20,7 +20,7 @@ H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 export KES_BIN TOOLS
 
-.PHONY: all build static static-gnu run test unit tools bench bench-tools fuzz install clean
+.PHONY: all build static static-gnu run test unit tools bench bench-tools seal-scale fuzz install clean
 
 all: build
 
@@ -68,6 +68,10 @@ bench-tools:
 # Server CPU per request and memory, beside nginx in the same run.
 bench: build bench-tools
 	@tests/bench/run.sh
+
+# 100,000 sealed keys: adopt, rotate, verify, list, start. Takes minutes.
+seal-scale: build tools
+	@tests/seal-scale.sh
 
 # Coverage-guided fuzzing, 20 s for each target (SECONDS_EACH=1800 for a thorough run); needs a nightly toolchain and cargo-fuzz.
 fuzz:

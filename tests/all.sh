@@ -38,6 +38,7 @@ part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
 part "locked memory and the capability for it" lines tests/capability.sh
 part "a reader in another language" lines tests/seal-reader.sh
+part "from the original and back" lines tests/from-the-original.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \
 	env -C tests/sdk go test -count=1 -timeout 20m -v ./...
 part "TLS alerts, with openssl" lines tests/alerts.sh
@@ -48,5 +49,6 @@ part "idle and trickling clients" lines tests/company.sh
 part "the tutorial with MinIO" lines \
 	env MINIO_BIN="$TOOLS/minio" MC_BIN="$TOOLS/mc" bash tests/minio-tutorial.sh
 part "MinIO under load" lines tests/minio-load.sh
+part "MinIO around the sealing of its keys" lines tests/seal-minio.sh
 
 printf '\n%s passed, 0 failed\n' "$PASSED"
