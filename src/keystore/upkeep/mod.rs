@@ -175,6 +175,9 @@ pub fn export(dir: &Path, phase: &Phase, name: &KeyName) -> Result<SecretBytes, 
 
 fn open_value(phase: &Phase, name: &KeyName, text: SecretBytes) -> Result<SecretBytes, String> {
     let sealer = match phase {
+        Phase::Plain if crate::seal::is_sealed(&text) => {
+            return Err("is sealed, and there is no seal file".into());
+        }
         Phase::Plain => return Ok(text),
         Phase::Adopting(_) if !crate::seal::is_sealed(&text) => return Ok(text),
         Phase::Adopting(sealer) | Phase::Sealed(sealer) => sealer,

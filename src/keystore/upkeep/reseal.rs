@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs::File, io, path::Path};
 
-use super::{Backup, Step, UpkeepError, Watch, each_key, kind_of, read_key};
+use super::{Backup, MAX_FILE, Step, UpkeepError, Watch, each_key, kind_of, read_key};
 use crate::{
     name::KeyName,
     seal::{Sealer, is_sealed},
@@ -110,6 +110,9 @@ impl Work<'_> {
             Err(cause) => return Ok(Err(cause.to_string())),
         };
         let sealed = self.sealer.seal(name, &value)?;
+        if sealed.len() > MAX_FILE {
+            return Ok(Err("is too long to be sealed".into()));
+        }
         if self.sealer.open(name, sealed.as_bytes())?[..] != value[..] {
             return Err(UpkeepError::Disk(format!("key '{name}' does not open after it was sealed")));
         }
