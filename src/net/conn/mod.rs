@@ -45,8 +45,11 @@ const SOON: Millis = 10;
 /// How long a closed connection goes on reading, so that the peer gets the last reply instead of a reset.
 const LINGER: Millis = 1_000;
 
-/// How long a connection must have been open before it makes room for others when there are too many.
-const SETTLED: Millis = 10_000;
+/// How long a connection must have been silent before it makes room for others when there are too many.
+const SILENT: Millis = 10_000;
+
+/// How long a handshake may take when there are too many connections.
+const HURRY: Millis = 1_000;
 
 /// Buffers of one worker, used by one connection after the other.
 pub(super) struct Scratch {
@@ -84,7 +87,8 @@ struct Inner {
     speaks: Speaks,
     stage: Stage,
     interest: Interest,
-    opened: Millis,
+    /// When the peer has sent something last.
+    heard: Millis,
     /// When to give up, apart from what the protocol says.
     give_up: Millis,
     /// The protocol wants nothing more until a late answer has come.
@@ -160,7 +164,7 @@ impl Conn {
                 speaks,
                 stage: Stage::Open,
                 interest: Interest::Read,
-                opened: now,
+                heard: now,
                 give_up,
                 paused: false,
                 backlog: Vec::new(),
@@ -231,15 +235,27 @@ impl Conn {
         });
     }
 
-    /// There are too many connections: this one ends if it has been open for a while and does nothing.
+    /// There are too many connections: this one ends if its handshake takes long, or if it has been silent for a while
+    /// and does nothing.
     pub(super) fn make_room(&self, now: Millis) {
         self.with(|inner| {
-            let idle = match &inner.speaks {
-                Speaks::Nothing => false,
+            if inner.stage != Stage::Open {
+                return;
+            }
+            let is_unused = match &inner.speaks {
+                Speaks::Nothing => {
+                    // A handshake began when it was given its deadline.
+                    let began = inner.give_up.saturating_sub(HANDSHAKE);
+                    if now.saturating_sub(began) >= HURRY {
+                        self.log_handshake("too slow while there are too many connections");
+                        self.close(inner);
+                    }
+                    return;
+                }
                 Speaks::H1(h1) => h1.is_unused(),
                 Speaks::H2(h2) => h2.is_unused(),
             };
-            if idle && now.saturating_sub(inner.opened) >= SETTLED {
+            if is_unused && now.saturating_sub(inner.heard) >= SILENT {
                 self.shut_down_locked(inner);
             }
         });
@@ -355,6 +371,7 @@ impl Conn {
         if inner.stage != Stage::Open {
             return;
         }
+        inner.heard = self.hub.now();
         let bytes = &scratch.received[..received];
         if matches!(inner.wire, Wire::Untouched) {
             if is_plain_http(bytes) {

@@ -1,0 +1,3 @@
+module kes/tests/hostile
+
+go 1.24
