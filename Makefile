@@ -20,7 +20,7 @@ H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 export KES_BIN TOOLS
 
-.PHONY: all build static static-gnu run test unit tools bench bench-tools seal-scale fuzz install clean
+.PHONY: all build static static-gnu run test unit tools bench bench-tools seal-scale fuzz install clean hostile
 
 all: build
 
@@ -58,7 +58,7 @@ tools:
 	@tests/tools.sh mc $(MC)
 	@tests/tools.sh h2spec $(H2SPEC)
 	@tests/tools.sh debian openssl curl mandoc shellcheck python3 nginx haproxy prometheus setcap=libcap2-bin systemd-analyze=systemd
-	@tests/tools.sh local kesload s3load
+	@tests/tools.sh local kesload s3load hostile
 	@tests/tools.sh python seal-reader cryptography==48.0.0
 
 bench-tools:
@@ -72,6 +72,14 @@ bench: build bench-tools
 # 100,000 sealed keys: adopt, rotate, verify, list, start. Takes minutes.
 seal-scale: build tools
 	@tests/seal-scale.sh
+
+# Attacks of many kinds, with the normal clients' p99 and the server's memory.
+hostile: build
+	@tests/tools.sh debian openssl python3 nginx haproxy
+	@tests/tools.sh local hostile
+	@tests/tools.sh python sslyze sslyze==6.3.1
+	@tests/hostile.sh
+	@tests/smuggle.sh
 
 # Coverage-guided fuzzing, 20 s for each target (SECONDS_EACH=1800 for a thorough run); needs a nightly toolchain and cargo-fuzz.
 fuzz:

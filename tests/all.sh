@@ -45,6 +45,9 @@ part "TLS alerts, with openssl" lines tests/alerts.sh
 part "TLS proxies: nginx and haproxy" lines tests/proxy.sh
 part "metrics: promtool and Prometheus" lines tests/monitoring.sh
 part "h2spec, strict" lines tests/h2spec.sh
+part "crates, unsafe code" lines tests/audit.sh
+part "attacks, briefly" lines tests/hostile.sh short
+part "request smuggling: nginx and haproxy" lines tests/smuggle.sh
 part "idle and trickling clients" lines tests/company.sh
 part "the tutorial with MinIO" lines \
 	env MINIO_BIN="$TOOLS/minio" MC_BIN="$TOOLS/mc" bash tests/minio-tutorial.sh

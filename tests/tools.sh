@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and does nothing where it is there already:
 #   tools.sh NAME MODULE@VERSION   a Go program, into target/tools
-#   tools.sh local NAME...         the load tools of tests/bench, into target/tools
+#   tools.sh local NAME...         programs of tests/bench and tests, into target/tools
 #   tools.sh debian NAME...        Debian packages, where root; PROGRAM=PACKAGE where the names differ
 #   tools.sh python FOLDER PACKAGE==VERSION...  Python packages, into an environment of their own, target/tools/FOLDER
 set -eu
@@ -16,7 +16,9 @@ local)
 	shift
 	for name; do
 		echo "== building $name"
-		(cd "$HERE/bench/$name" && go build -o "$TOOLS/$name" .)
+		folder=$HERE/bench/$name
+		[ -d "$folder" ] || folder=$HERE/$name
+		(cd "$folder" && go build -o "$TOOLS/$name" .)
 	done
 	;;
 debian)
