@@ -5,6 +5,7 @@ pub mod command;
 pub mod epoll;
 pub mod fault;
 pub mod file;
+mod heap;
 pub mod landlock;
 pub mod memory;
 pub mod network;
