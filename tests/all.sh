@@ -34,6 +34,7 @@ part "format" one cargo fmt --all --check
 part "lints" one cargo clippy --all-targets --locked -- -D warnings
 part "unit, property and integration tests" cargo_tests cargo test --locked
 part "crash points of the store" cargo_tests cargo test --locked --features fault-points --test store_faults
+part "panics on purpose" cargo_tests cargo test --locked --features fault-points --test faults a_panic
 part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
 part "locked memory and the capability for it" lines tests/capability.sh

@@ -34,6 +34,7 @@ use crate::{
     metrics::Metrics,
     name::Identity,
     policy::{Decision, PolicySet},
+    sys::fault,
     text::time::Timestamp,
 };
 
@@ -270,7 +271,10 @@ impl Service for Session<'_> {
             self.api.metrics.begin();
         }
         let call = Call { state: &ticket.state, connection: self.connection, stream, record: &record };
-        let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(&call, body)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            fault::point("handler", record.route.path);
+            dispatch(&call, body)
+        }));
         match outcome {
             Ok(Outcome::Now(result)) => Some(record.finish(result)),
             Ok(Outcome::Later(begin)) => begin(record).map(|(record, error)| record.finish(Err(error))),
@@ -483,7 +487,11 @@ fn answer(
         record.finish(Err(INTERNAL));
         return;
     }
-    let reply = match catch_unwind(AssertUnwindSafe(|| work(&record))) {
+    let work = || {
+        fault::point("job", record.route.path);
+        work(&record)
+    };
+    let reply = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => record.finish(result),
         Err(_) => record.panicked(),
     };

@@ -1,11 +1,15 @@
-//! Places where a crash test can end the process. Compiled to nothing without the feature `fault-points`.
+//! Places where a test can end the process or make it panic. Compiled to nothing without the feature `fault-points`.
 
-/// Ends the process at once, as `kill -9` would, if the environment variable `KES_FAULT` is `OPERATION:MOMENT`.
+/// Ends the process at once, as `kill -9` would, if the environment variable `KES_FAULT` is `OPERATION:MOMENT`, and
+/// panics if `KES_PANIC` is.
 #[cfg(feature = "fault-points")]
 pub fn point(operation: &str, moment: &str) {
-    let Ok(wanted) = std::env::var("KES_FAULT") else { return };
-    if wanted.split_once(':') == Some((operation, moment)) {
+    let is_here = |wanted: String| wanted.split_once(':') == Some((operation, moment));
+    if std::env::var("KES_FAULT").is_ok_and(is_here) {
         std::process::abort();
+    }
+    if std::env::var("KES_PANIC").is_ok_and(is_here) {
+        std::panic::resume_unwind(Box::new("on purpose"));
     }
 }
 

@@ -122,7 +122,8 @@ impl Server {
         Self::run(dir, app, command)
     }
 
-    fn run(dir: Dir, app: String, mut command: Command) -> Self {
+    /// Starts a server by `command`, which becomes it in the end.
+    pub fn run(dir: Dir, app: String, mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let errors = collect(child.stderr.take().unwrap());
@@ -184,6 +185,13 @@ impl Server {
     pub fn stop(mut self) -> (Dir, String) {
         self.signal("TERM");
         assert_eq!(self.wait(), Some(0), "{}", self.errors());
+        (std::mem::replace(&mut self.dir, Dir::new()), self.app.clone())
+    }
+
+    /// Kills the server, if it still runs, and gives its directory back.
+    pub fn kill(mut self) -> (Dir, String) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
         (std::mem::replace(&mut self.dir, Dir::new()), self.app.clone())
     }
 

@@ -29,7 +29,7 @@ use crate::{
     feed::Listen,
     http::{Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
     name::Identity,
-    sys::{epoll::Interest, network},
+    sys::{epoll::Interest, fault, network},
     tls,
 };
 
@@ -462,7 +462,10 @@ impl Conn {
         }
         let budget = self.hub.budget.clone();
         inner.speaks = match tls.alpn_protocol() {
-            Some(b"h2") => Speaks::H2(Box::new(H2::new(budget, now))),
+            Some(b"h2") => {
+                fault::point("connection", "h2");
+                Speaks::H2(Box::new(H2::new(budget, now)))
+            }
             _ => Speaks::H1(Box::new(H1::new(budget, now))),
         };
         inner.give_up = NEVER;
