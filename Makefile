@@ -17,6 +17,8 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 MINIO  := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 MC     := github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+NFPM   := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+CRANE  := github.com/google/go-containerregistry/cmd/crane@v0.22.1
 
 export KES_BIN TOOLS
 
@@ -38,6 +40,27 @@ static-gnu:
 		$(CARGO) build --release --locked --target $(shell uname -m)-unknown-linux-gnu --target-dir target/static-gnu
 	@cp target/static-gnu/$(shell uname -m)-unknown-linux-gnu/release/kes target/static-gnu/kes
 	@echo "== target/static-gnu/kes: $$(stat -c %s target/static-gnu/kes) bytes"
+
+.PHONY: packages packaging-tools package-test reproduce
+
+# deb, rpm, apk, OCI image, bill of materials and SHA256SUMS in target/packages.
+packages: static packaging-tools
+	@packaging/packages.sh target/static/kes
+
+packaging-tools:
+	@tests/tools.sh nfpm $(NFPM)
+
+# Installs the packages in Debian systems of their own, starts, upgrades, removes; as root, some minutes.
+package-test: packages
+	@tests/tools.sh debian debootstrap lintian rpmlint rpm
+	@tests/tools.sh minio $(MINIO)
+	@tests/tools.sh mc $(MC)
+	@tests/tools.sh crane $(CRANE)
+	@tests/package-test.sh
+
+# The static binary twice, in two folders, compared.
+reproduce:
+	@packaging/reproduce.sh
 
 run: build
 	@packaging/run.sh $(CURDIR)/$(KES) $(CURDIR)/run $(ADDR)

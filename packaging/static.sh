@@ -8,7 +8,7 @@ target=x86_64-unknown-linux-musl
 
 missing=
 [ "$(uname -m)" = x86_64 ] || missing="$missing an-x86_64-machine"
-for file in /usr/bin/rustc /usr/bin/cargo /usr/bin/musl-gcc /usr/bin/gcc; do [ -x $file ] || missing="$missing $file"; done
+for file in /usr/bin/rustc /usr/bin/cargo /usr/bin/musl-gcc /usr/bin/gcc /usr/bin/objcopy /usr/bin/python3; do [ -x $file ] || missing="$missing $file"; done
 if [ -z "$missing" ]; then
 	version=$(/usr/bin/rustc -V | cut -d' ' -f2)
 	[ -d "/usr/src/rustc-$version/library" ] || missing=" /usr/src/rustc-$version/library"
@@ -16,7 +16,7 @@ fi
 if [ -n "$missing" ]; then
 	cat >&2 <<-TEXT
 		The static binary for musl cannot be built here; missing:$missing
-		On Debian: apt-get install rustc-web cargo-web rust-web-src musl-tools gcc
+		On Debian: apt-get install rustc-web cargo-web rust-web-src musl-tools gcc binutils python3
 		Elsewhere 'make static-gnu' makes a static binary with glibc from any Rust toolchain that has its
 		x86_64-unknown-linux-gnu target: larger, and names are looked up in files and DNS only.
 	TEXT
@@ -30,5 +30,9 @@ env -u RUSTC_BOOTSTRAP -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTUP_TOOLCHA
 	RUSTC="$PWD/packaging/musl/rustc.sh" CC_x86_64_unknown_linux_musl=musl-gcc \
 	CFLAGS_x86_64_unknown_linux_musl="-ffile-prefix-map=$PWD=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
 	/usr/bin/cargo build --release --locked --target $target --target-dir "$out/build"
-cp "$out/build/$target/release/kes" "$out/kes"
+
+# The list of what it is made of, for scanners (rust-audit-info, cargo-audit, trivy, grype ...).
+/usr/bin/cargo metadata --format-version 1 --locked --filter-platform $target >"$out/metadata.json"
+packaging/dependencies.py embed <"$out/metadata.json" >"$out/dep-v0"
+objcopy --add-section .dep-v0="$out/dep-v0" --set-section-flags .dep-v0=noload,readonly "$out/build/$target/release/kes" "$out/kes"
 echo "== $out/kes: $(stat -c %s "$out/kes") bytes"

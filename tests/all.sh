@@ -37,6 +37,7 @@ part "crash points of the store" cargo_tests cargo test --locked --features faul
 part "panics on purpose" cargo_tests cargo test --locked --features fault-points --test faults a_panic
 part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
+part "packaging" lines tests/packaging.sh
 part "locked memory and the capability for it" lines tests/capability.sh
 part "a reader in another language" lines tests/seal-reader.sh
 part "from the original and back" lines tests/from-the-original.sh

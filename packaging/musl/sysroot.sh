@@ -19,7 +19,7 @@ echo "== building the standard library of Rust $version for musl in $out"
 lib=$out/lib/rustlib/$target/lib
 own=$lib/self-contained
 work=$out/.work
-rm -rf "$out/lib" "$work"
+rm -rf "${out:?}/lib" "$work"
 mkdir -p "$own" "$work"
 cp -r "$source/library" "$work/library" # a copy: cargo writes beside the manifest
 remap="--remap-path-prefix=$work/library=/rustc/library --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
