@@ -3,10 +3,12 @@
 //! Each module is a room that knows one thing. From the outside in: [`cli`] reads the command line, [`config`] the
 //! configuration file, [`net`] owns sockets and threads, [`tls`] the handshake and the client's identity, [`http`] turns
 //! bytes into requests, [`api`] answers them, [`keyring`] holds the keys, [`keystore`] and [`seal`] keep them on disk.
+//! Commands that ask a server do it through [`client`].
 
 pub mod api;
 pub mod audit;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod feed;

@@ -53,6 +53,31 @@ pub fn decode_base64(text: &[u8]) -> Option<SecretBytes> {
     Some(bytes)
 }
 
+/// Where Go's decoder says that `text`, which is no base64, goes wrong: the first byte that cannot stand where it
+/// stands, or the start of the group of four that the text breaks off in.
+pub fn corrupt_at(text: &[u8]) -> usize {
+    let mut group = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => group += 1,
+            b'=' if group % 4 >= 2 => {
+                let padding = 4 - group % 4;
+                let mut rest =
+                    text.iter().enumerate().skip(at + 1).filter(|(_, b)| !matches!(b, b'\r' | b'\n'));
+                let wrong = (1..padding).find_map(|_| match rest.next() {
+                    Some((_, b'=')) => None,
+                    Some((other, _)) => Some(other - 1),
+                    None => Some(text.len()),
+                });
+                return wrong.or_else(|| rest.next().map(|(other, _)| other)).unwrap_or(text.len());
+            }
+            _ => return at,
+        }
+    }
+    text.len() - group % 4
+}
+
 /// `bytes` as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;

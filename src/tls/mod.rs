@@ -1,6 +1,7 @@
-//! TLS: the server's settings, who the client is, API keys, private keys and certificates. Knows nothing of HTTP.
+//! TLS: settings of both sides, who the client is, API keys, private keys and certificates. Knows nothing of HTTP.
 
 pub mod certificate;
+pub mod client;
 pub mod forwarded;
 pub mod identity;
 pub mod key;

@@ -147,7 +147,8 @@ fn in_certificate(path: &Path, error: &str) -> String {
     format!("failed to read TLS certificate: {error} ({})", path.display())
 }
 
-fn check_pair(of_key: &[u8], of_certificate: &[u8]) -> Result<(), &'static str> {
+/// Whether a private key and a certificate belong together, by their public keys.
+pub(super) fn check_pair(of_key: &[u8], of_certificate: &[u8]) -> Result<(), &'static str> {
     if of_key == of_certificate {
         Ok(())
     } else if algorithm(of_key) != algorithm(of_certificate) {

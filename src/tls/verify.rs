@@ -292,7 +292,7 @@ pub fn hint(cause: &str) -> Option<&'static str> {
 }
 
 /// The certificates of a file, or of all files in a directory (sub-directories are passed over).
-fn read_roots(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+pub(super) fn read_roots(path: &Path) -> Result<Vec<Vec<u8>>, String> {
     let read = |path: &Path| {
         let text = pem::read_file(path)?;
         pem::parse_certificates(&text).map_err(|error| format!("{error} ({})", path.display()))
@@ -315,7 +315,7 @@ fn read_roots(path: &Path) -> Result<Vec<Vec<u8>>, String> {
 
 /// The system's roots; what cannot be read is passed over. `SSL_CERT_FILE` and `SSL_CERT_DIR` (a list with colons) take
 /// the place of the usual files and directories.
-fn system_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<u8>> {
+pub(super) fn system_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<u8>> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let file = set("SSL_CERT_FILE").map(Into::into);
     let file =
@@ -358,7 +358,8 @@ pub fn root_places() -> Vec<PathBuf> {
     places
 }
 
-fn read_lenient(path: &Path) -> Vec<Vec<u8>> {
+/// The certificates of a file, as far as it can be read.
+pub(super) fn read_lenient(path: &Path) -> Vec<Vec<u8>> {
     let Ok(text) = pem::read_file(path) else { return Vec::new() };
     let blocks = pem::parse(&text).blocks;
     blocks.iter().filter(|block| block.label == "CERTIFICATE").map(|block| block.bytes.to_vec()).collect()
