@@ -139,7 +139,7 @@ fn push_value(line: &mut String, value: &str) {
 }
 
 /// Characters that are not printed as themselves: controls, and those that change the direction of text.
-fn is_odd(c: char) -> bool {
+pub fn is_odd(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -108,6 +108,9 @@ pub fn parse(root: &'static Command, tokens: &[OsString]) -> Result<Call, Failur
         rest = after;
     }
     let mut args = Args { path, command, flags: Vec::new(), positionals: Vec::new() };
+    if command.takes_anything {
+        return Ok(Call::Run(args));
+    }
     let mut rest = rest.iter();
     while let Some(token) = rest.next() {
         let bytes = token.as_bytes();

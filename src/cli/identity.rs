@@ -14,12 +14,11 @@ use zeroize::Zeroizing;
 use super::{
     Failure,
     args::Args,
-    output,
+    client, gone, output,
     table::{Command, Flag, JSON, Positionals, Takes, flag},
     term,
 };
 use crate::{
-    crypto::SecretBytes,
     name::Identity,
     text::json::Object,
     tls::{
@@ -33,21 +32,19 @@ use crate::{
 
 use new::new;
 
-/// Holds the password of an encrypted private key where there is no terminal to ask at.
-const PASSWORD_VARIABLE: &str = "MINIO_KMS_KES_KEY_PASSWORD";
-
-const PASSWORD_FILE: Flag =
+/// The password of a private key that is to be opened.
+pub const PASSWORD_FILE: Flag =
     flag("password-file", Takes::Value("FILE"), "Read the password of the private key from FILE.");
 
 /// `kes identity`.
 pub static IDENTITY: Command = Command {
     name: "identity",
-    summary: "Make key pairs and API keys, compute identities.",
+    summary: "Make key pairs and API keys, look at identities.",
     about: "Makes a new API key. Given an API key or a certificate it prints the identity that belongs to it; given\n\
             a private key it prints the API key, which is a secret.\n",
     positionals: Positionals { shown: "[KEY|FILE]", min: 0, max: 1 },
     flags: &[JSON, PASSWORD_FILE],
-    commands: &[&IDENTITY_NEW, &IDENTITY_OF],
+    commands: &[&IDENTITY_NEW, &IDENTITY_OF, &client::identity::INFO, &client::identity::LS, &gone::RM],
     examples: &["kes identity", "kes identity client.crt", "kes identity new --ip 127.0.0.1 localhost"],
     run: bare,
     ..Command::GROUP
@@ -256,7 +253,7 @@ fn read_private_key(text: &[u8], name: &str, args: &Args) -> Result<Found, Failu
     };
     let key = match PrivateKey::parse(text, None) {
         Err(KeyError::PasswordRequired) => {
-            let password = password_for_opening(args)?;
+            let password = term::password_for_opening(args)?;
             PrivateKey::parse(text, Some(&password)).map_err(failed)?
         }
         other => other.map_err(failed)?,
@@ -267,22 +264,6 @@ fn read_private_key(text: &[u8], name: &str, args: &Args) -> Result<Found, Failu
     let public_key = key.signing_key().map_err(failed)?;
     let public_key = public_key.public_key().ok_or_else(|| failed(KeyError::Malformed))?;
     Ok(Found::OtherKey(identity_of(&public_key)))
-}
-
-fn password_for_opening(args: &Args) -> Result<SecretBytes, Failure> {
-    if let Some(path) = args.value("password-file") {
-        return term::read_password_file(Path::new(path));
-    }
-    if let Some(password) = term::ask_password("Enter password for private key: ")? {
-        return Ok(password);
-    }
-    match std::env::var_os(PASSWORD_VARIABLE).filter(|value| !value.is_empty()) {
-        Some(value) => Ok(SecretBytes::from(std::os::unix::ffi::OsStringExt::into_vec(value))),
-        None => Err(Failure::with_hint(
-            "the private key is encrypted and there is no terminal to ask for its password",
-            format!("Use --password-file FILE or set {PASSWORD_VARIABLE}."),
-        )),
-    }
 }
 
 /// A new API key: labelled, or bare for programs.
@@ -306,7 +287,7 @@ fn print_api_key(key: &ApiKey, json: bool, bare: bool) -> Result<(), Failure> {
 /// `kes identity nwe`: the word is taken for a file; if there is none, it may have been meant as a command.
 fn suggest_command(failure: Failure, word: &OsStr, args: &Args) -> Failure {
     let word = word.to_string_lossy();
-    let names = args.command().commands.iter().map(|command| command.name);
+    let names = args.command().commands.iter().filter(|command| !command.hidden).map(|command| command.name);
     match (failure, crate::text::suggest::nearest(&word, names)) {
         (Failure::Message { text, hint: None }, Some(name)) if !Path::new(&*word).exists() => {
             Failure::with_hint(text, format!("Did you mean 'kes identity {name}'?"))

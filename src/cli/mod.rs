@@ -2,6 +2,8 @@
 
 mod args;
 mod banner;
+mod client;
+mod gone;
 mod help;
 mod identity;
 mod migrate;
@@ -91,7 +93,7 @@ impl Failure {
     }
 
     /// Says it on standard error and gives the exit status.
-    fn report(self) -> ExitCode {
+    pub fn report(self) -> ExitCode {
         match self {
             Self::Message { text, hint } => {
                 term::print_error(&text, hint.as_deref());

@@ -41,7 +41,15 @@ fn form(document: &[u8], indented: bool) -> SecretBytes {
         if in_string {
             in_string = escaped || byte != b'"';
             escaped = byte == b'\\' && !escaped;
-            text.extend(&[byte]);
+            match (byte, bytes.peek()) {
+                // Terminals obey these controls, which JSON lets pass.
+                (0x7f, _) => text.extend(b"\\u007f"),
+                (0xc2, Some(&low @ 0x80..=0x9f)) => {
+                    bytes.next();
+                    text.extend(format!("\\u{low:04x}").as_bytes());
+                }
+                _ => text.extend(&[byte]),
+            }
             continue;
         }
         match byte {
@@ -94,6 +102,11 @@ mod tests {
             formed(document, true),
             "{\n  \"a\": [\n    1,\n    {\n      \"b \\\"{\": \"x: y,\"\n    }\n  ],\n  \"c\": {},\n  \"d\": []\n}\n"
         );
+    }
+
+    #[test]
+    fn controls_that_a_terminal_obeys_are_escaped() {
+        assert_eq!(formed("[\"a\u{7f}\u{9b}31m\u{a0}\"]", false), "[\"a\\u007f\\u009b31m\u{a0}\"]\n");
     }
 
     #[test]

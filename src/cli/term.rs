@@ -4,11 +4,11 @@ use std::{
     env,
     fs::File,
     io::{self, IsTerminal, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::ffi::OsStringExt},
     path::Path,
 };
 
-use super::Failure;
+use super::{Failure, args::Args};
 use crate::{crypto::SecretBytes, sys::tty::Terminal, tls::pem};
 
 /// Writes text to standard output.
@@ -70,6 +70,76 @@ pub fn read_password_file(path: &Path) -> Result<SecretBytes, Failure> {
     match text.is_empty() {
         true => Err(Failure::new(format!("the password in '{}' is empty", path.display()))),
         false => Ok(text),
+    }
+}
+
+/// `text` without characters that a terminal would obey: what servers and their clients wrote is for reading only.
+pub fn visible(text: &str) -> String {
+    text.chars().map(|c| if crate::log::is_odd(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// How standard output is decorated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// Not at all.
+    pub const PLAIN: Self = Self(false);
+
+    /// `--color always|auto|never`; `auto` and nothing leave it to the terminal and the environment.
+    pub fn new(args: &Args) -> Result<Self, Failure> {
+        let Some(text) = args.text("color")? else { return Ok(Self(has_colour(is_terminal()))) };
+        if text.eq_ignore_ascii_case("always") {
+            Ok(Self(true))
+        } else if text.eq_ignore_ascii_case("never") {
+            Ok(Self(false))
+        } else if text.eq_ignore_ascii_case("auto") {
+            Ok(Self(has_colour(is_terminal())))
+        } else {
+            Err(args.invalid("color", text.as_ref(), "it is one of always, auto, never"))
+        }
+    }
+
+    /// The heading of a table.
+    pub fn heading(self, text: &str) -> String {
+        self.with("1;4", text)
+    }
+
+    /// Something good.
+    pub fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Something bad.
+    pub fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self.0 {
+            true => ["\x1b[", code, "m", text, "\x1b[0m"].concat(),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// Holds the password of an encrypted private key where there is no terminal to ask at.
+const PASSWORD_VARIABLE: &str = "MINIO_KMS_KES_KEY_PASSWORD";
+
+/// The password of an encrypted private key: from `--password-file`, the terminal, or the environment.
+pub fn password_for_opening(args: &Args) -> Result<SecretBytes, Failure> {
+    if let Some(path) = args.value("password-file") {
+        return read_password_file(Path::new(path));
+    }
+    if let Some(password) = ask_password("Enter password for private key: ")? {
+        return Ok(password);
+    }
+    match env::var_os(PASSWORD_VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) => Ok(SecretBytes::from(value.into_vec())),
+        None => Err(Failure::with_hint(
+            "the private key is encrypted and there is no terminal to ask for its password",
+            format!("Use --password-file FILE or set {PASSWORD_VARIABLE}."),
+        )),
     }
 }
 

@@ -91,6 +91,12 @@ impl From<Vec<u8>> for SecretBytes {
     }
 }
 
+impl AsRef<[u8]> for SecretBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl std::ops::Deref for SecretBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
 use crate::crypto::SecretBytes;
@@ -32,6 +32,22 @@ impl Terminal {
         self.0.write_all(b"\n")?;
         line
     }
+}
+
+/// Columns and rows of a terminal; `None` if it is none, or does not know.
+pub fn size(terminal: BorrowedFd<'_>) -> Option<(usize, usize)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills the structure, which lives until the call returns.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Whether nobody reads any more what is written there: the other end of the pipe or of the terminal is gone.
+pub fn is_abandoned(output: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: output.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one structure, which lives until the call returns; a timeout of zero does not wait.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
 }
 
 fn read_line(input: &mut impl Read) -> io::Result<SecretBytes> {
