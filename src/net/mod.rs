@@ -11,6 +11,8 @@ mod blocking;
 mod conn;
 mod late;
 mod listen;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod worker;
 

@@ -303,7 +303,9 @@ impl Conn {
                 Err(TryLockError::WouldBlock) => return,
                 Err(TryLockError::Poisoned(_)) => return self.cut(),
             };
-            for (stream, late) in std::mem::take(&mut *self.late()) {
+            // The list is given back first: to complete one answer may bring the next.
+            let taken = std::mem::take(&mut *self.late());
+            for (stream, late) in taken {
                 match late {
                     Late::Answer(reply) => self.complete(&mut inner, stream, reply),
                     Late::Piece(piece, from) => from.taken(self.append(&mut inner, stream, &piece)),

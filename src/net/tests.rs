@@ -1,0 +1,78 @@
+//! A server with real sockets and threads over a key store that does as it is told. Requests come in through the listener
+//! for probes, which needs no TLS.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::mpsc,
+};
+
+use super::*;
+use crate::{
+    api::{Proxies, State},
+    config::LogConfig,
+    keyring::{CacheExpiry, Keyring},
+    keystore::{KeyStore, mem::TroubledStore},
+    policy::PolicySet,
+};
+
+/// Nothing that a test waits for takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct House {
+    server: Server,
+    store: Arc<TroubledStore>,
+}
+
+fn house() -> House {
+    let store = Arc::new(TroubledStore::new());
+    let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
+    let keyring = Arc::new(Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, no_expiry, Arc::default()));
+    let policies = PolicySet::new("disabled".into(), Vec::new());
+    let state = State::new(policies, Arc::clone(&keyring), Proxies::default(), &[]);
+    let log = LogConfig { error: 9, audit: 9, file: None };
+    let api = Arc::new(Api::new(state, &log, None, Arc::default()));
+    let bind = || Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listeners = Listeners { api: bind(), probe: Some(bind()) };
+    let limits = Limits { workers: 2, blocking_threads: 1, queue: 1, ..Limits::for_machine(1024) };
+    let tls = crate::tls::development(&["127.0.0.1".parse().unwrap()]).unwrap();
+    House { server: Server::start(listeners, tls.config, api, limits).unwrap(), store }
+}
+
+impl House {
+    /// Sends requests for `paths`, one behind the other, the last of which ends the connection.
+    fn ask(&self, paths: &[&str]) -> TcpStream {
+        let address = self.server.addresses().nth(1).unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for (place, path) in paths.iter().enumerate() {
+            let more = if place + 1 == paths.len() { "Connection: close\r\n" } else { "" };
+            write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").unwrap();
+        }
+        socket
+    }
+}
+
+/// The statuses of all replies until the connection ends.
+fn statuses(mut socket: TcpStream) -> Vec<u16> {
+    let mut text = String::new();
+    socket.read_to_string(&mut text).expect("the server answers");
+    text.split("HTTP/1.1 ").skip(1).map(|reply| reply[..3].parse().unwrap()).collect()
+}
+
+#[test]
+fn a_pipelined_request_that_finds_the_queue_full_is_refused_and_holds_up_nobody() {
+    let house = house();
+    house.store.hold();
+    let socket = house.ask(&["/v1/ready", "/v1/ready", "/version"]);
+    house.store.await_held(1);
+    // The only thread waits for the store, and its queue is filled.
+    let (release, released) = mpsc::channel::<()>();
+    assert!(house.server.submit(Box::new(move || drop(released.recv()))));
+    // The second request is looked at while the first is completed, by the thread that has just become free.
+    house.store.release();
+    assert_eq!(statuses(socket), [200, 503, 200]);
+    assert_eq!(statuses(house.ask(&["/version"])), [200]);
+    drop(release);
+    house.server.stop();
+}
