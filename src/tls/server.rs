@@ -102,6 +102,7 @@ fn server_config(
     verifier: ClientVerifier,
 ) -> Result<Arc<ServerConfig>, String> {
     let text = |error: rustls::Error| error.to_string();
+    let is_verifying = verifier.is_verifying();
     let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -111,9 +112,14 @@ fn server_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Sessions live in tickets alone: a store of the server's own is too small for the common case, many connections
     // of few clients, and would hand each ticket out once.
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(text)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 1;
+    if is_verifying {
+        // A resumed session would outlive the certificate that was verified, and the roots that it was verified against.
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(text)?;
+        config.send_tls13_tickets = 1;
+    }
     Ok(Arc::new(config))
 }
 

@@ -152,6 +152,11 @@ impl ClientVerifier {
         Self { trust, is_mandatory, algorithms }
     }
 
+    /// Whether more is asked of a certificate than that the client has its key.
+    pub fn is_verifying(&self) -> bool {
+        self.trust.is_some()
+    }
+
     fn verify_signature(
         &self,
         message: &[u8],

@@ -93,6 +93,23 @@ fn a_resumed_session_keeps_the_identity_and_new_settings_end_it() {
 }
 
 #[test]
+fn no_session_outlives_a_certificate_that_was_verified() {
+    let scratch = Scratch::new();
+    let (mut tls, _) = prepare(&scratch);
+    let client = Client::new(-DAY, DAY);
+    tls.verify_clients = true;
+    tls.ca = Some(scratch.write("client.crt", &pem::encode("CERTIFICATE", &[], &client.chain[0])));
+    let config = load(&tls, false).unwrap().config;
+    for version in VERSIONS {
+        let connect = client_config(Some(&client), version);
+        for _ in 0..2 {
+            let outcome = shake_hands(&connect, &config);
+            assert_eq!((outcome.kind, outcome.peer), (Some(HandshakeKind::Full), client.known()));
+        }
+    }
+}
+
+#[test]
 fn roots_of_ones_own_are_read_and_bad_ones_stop_the_start() {
     let scratch = Scratch::new();
     let (mut tls, _) = prepare(&scratch);
