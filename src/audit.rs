@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    console,
     feed::Feed,
     log::{INFO, Logger, line},
     text::{duration::format_duration, json::Object, time::Timestamp},
@@ -138,9 +139,7 @@ impl AuditLog {
         if INFO < self.level.load(Ordering::Relaxed) {
             return;
         }
-        // A stdout that is closed or full does not matter to the server.
-        let mut stdout = std::io::stdout();
-        let _ = stdout.write_all(event.text().as_bytes()).and_then(|()| stdout.flush());
+        console::print(&event.text());
         if let Some(file) = &mut *self.file.lock().unwrap_or_else(PoisonError::into_inner) {
             file.append(&event.json(true), log);
         }

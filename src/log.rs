@@ -3,7 +3,6 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -11,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    console,
     feed::Feed,
     text::{json::Object, time::Timestamp},
 };
@@ -56,8 +56,7 @@ impl Logger {
     pub fn log(&self, level: i32, message: &str, attributes: &[(&str, &str)]) {
         if self.is_on(level) {
             let line = line(level, message, attributes);
-            // A stderr that is closed or full does not matter to the server.
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            console::error(&line);
             self.feed.publish(|| event(&line));
         }
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::feed::Feed;
+use crate::{console, feed::Feed};
 
 /// Value of `Content-Type` for [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
@@ -147,6 +147,7 @@ pub struct Metrics {
     started: Instant,
     by_code: [Counter; CODES.len()],
     active: Gauge,
+    abandoned: Counter,
     response_time: Histogram,
     /// Keys and their store.
     pub store: Arc<StoreMetrics>,
@@ -169,6 +170,7 @@ impl Metrics {
             started: Instant::now(),
             by_code: Default::default(),
             active: Gauge::default(),
+            abandoned: Counter::default(),
             response_time: Histogram::new(&RESPONSE_BOUNDS),
             store: Arc::default(),
             net: Arc::default(),
@@ -198,6 +200,12 @@ impl Metrics {
         self.response_time.observe(time);
     }
 
+    /// Nobody waits for the answer of a request any more, so that it has none.
+    pub fn abandon(&self) {
+        self.active.change(-1);
+        self.abandoned.add();
+    }
+
     /// All metrics as text, sorted by name. `audit` and `error` are the feeds of the two logs.
     pub fn text(&self, audit: &Feed, error: &Feed) -> String {
         let memory = Memory::now();
@@ -215,6 +223,11 @@ impl Metrics {
         page.gauge("connections_open", "Number of open connections.", net.open.get());
         page.gauge("http2_streams_open", "Number of open HTTP/2 streams.", net.open_streams.get());
         page.counter("http2_streams_total", "Number of HTTP/2 streams so far.", net.streams.get());
+        page.counter(
+            "http_request_abandoned_total",
+            "Number of requests whose client was gone before they were worked on.",
+            self.abandoned.get(),
+        );
         page.gauge(
             "http_request_active",
             "Number of active requests that are not finished, yet.",
@@ -291,6 +304,11 @@ impl Metrics {
             "log_error_readers",
             "Number of readers of the error log stream.",
             error.listening() as f64,
+        );
+        page.counter(
+            "log_lines_dropped_total",
+            "Number of lines for stdout or stderr that were lost because nobody read them.",
+            console::lost() as f64,
         );
         page.counter("panics_total", "Number of requests whose handler panicked.", self.panics.get());
         page.counter(

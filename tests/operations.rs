@@ -5,15 +5,12 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixDatagram},
-    },
+    net::TcpStream,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     process::{Command, Stdio},
 };
 
-use support::{Client, Dir, PATIENCE, Server, client_config, request};
+use support::{Client, PATIENCE, Server, client_config, house, request};
 
 /// A log stream over HTTP/1.1, behind its head.
 fn follow(server: &Server, path: &str) -> BufReader<impl Read + use<>> {
@@ -216,21 +213,6 @@ fn an_address_for_probes_that_others_can_reach_is_a_warning() {
     );
 }
 
-/// A directory with the files that a server needs, which listens at a free port.
-fn house() -> (Dir, String) {
-    let dir = Dir::new();
-    dir.identity("server", &["--ip", "127.0.0.1", "--dns", "localhost"]);
-    let app = dir.identity("app", &[]);
-    dir.write(
-        "config.yml",
-        &format!(
-            "address: 127.0.0.1:0\nadmin: {{ identity: disabled }}\ntls: {{ key: server.key, cert: server.crt }}\n\
-             policy: {{ app: {{ allow: ['/v1/*'], identities: [{app}] }} }}\nkeystore: {{ fs: {{ path: ./keys }} }}\n"
-        ),
-    );
-    (dir, app)
-}
-
 #[test]
 fn the_service_manager_is_told_of_start_reload_and_stop() {
     let (dir, _) = house();
@@ -260,47 +242,6 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
     signal("-TERM");
     assert_eq!(heard(), "STOPPING=1\nSTATUS=Stopping");
     assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-#[test]
-fn listeners_of_the_service_manager_are_used() {
-    let (dir, app) = house();
-    let (api, probe) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let addresses = [api.local_addr().unwrap(), probe.local_addr().unwrap()];
-    // As a service manager does it: the descriptors 3 and 4, and variables that name the process.
-    let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=api:probe; \
-                  exec \"$KES\" server --config config.yml";
-    let child = Command::new("sh")
-        .args(["-c", script])
-        .env("KES", support::program())
-        .current_dir(dir.path())
-        .stdin(OwnedFd::from(api))
-        .stdout(OwnedFd::from(probe))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut child = Ended(child);
-    let config = client_config(&dir, Some("app"), &["http/1.1"]);
-    let mut client = Client::new(addresses[0], config);
-    client.send(request("PUT", "/v1/key/create/a", ""));
-    assert_eq!(client.read_reply().status, 200, "{app}");
-    let mut socket = TcpStream::connect(addresses[1]).unwrap();
-    socket.write_all(b"GET /v1/ready HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    socket.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-    Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap();
-    assert_eq!(child.0.wait().unwrap().code(), Some(0));
-}
-
-/// A process that does not outlive its test.
-struct Ended(std::process::Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -365,61 +306,6 @@ fn a_lost_store_is_told_from_a_missing_key_and_comes_back() {
     fs::rename(server.dir.join("away"), server.dir.join("keys")).unwrap();
     assert_eq!(server.call("PUT", "/v1/key/generate/other", "").0, 200);
     assert_eq!(server.call("PUT", "/v1/key/create/new", "").0, 200);
-}
-
-#[test]
-fn a_full_disk_refuses_new_keys_and_nothing_else() {
-    let dir = Dir::new();
-    let mount = dir.join("small");
-    fs::create_dir(&mount).unwrap();
-    let options = "size=64k,nr_inodes=64,mode=0700";
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&mount).status();
-    if !status.is_ok_and(|status| status.success()) {
-        println!("skipped: a small tmpfs cannot be mounted here");
-        return;
-    }
-    let _unmount = Unmount(mount);
-    let (from, app) = house();
-    for file in ["server.key", "server.crt", "app.key", "app.crt"] {
-        fs::copy(from.join(file), dir.join(file)).unwrap();
-    }
-    let config = fs::read_to_string(from.join("config.yml")).unwrap();
-    dir.write("config.yml", &config.replace("./keys", "./small/keys"));
-    let server = Server::start_in(dir, app, &[]);
-    let mut made = Vec::new();
-    let refusal = loop {
-        let name = format!("k{}", made.len());
-        match server.call("PUT", &format!("/v1/key/create/{name}"), "") {
-            (200, _) => made.push(name),
-            other => break other,
-        }
-        assert!(made.len() < 1_000, "the disk is never full");
-    };
-    assert_eq!(refusal, (502, "{\"message\":\"failed to create key\"\n}".into()));
-    assert!(!made.is_empty());
-    let (status, list) = server.call("GET", "/v1/key/list/", "");
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    let mut expected = made.clone();
-    expected.sort();
-    assert_eq!(
-        (status, &list["names"]),
-        (200, &expected.into()),
-        "what was acknowledged is there, and nothing else"
-    );
-    for name in &made {
-        assert_eq!(server.call("PUT", &format!("/v1/key/generate/{name}"), "").0, 200);
-    }
-    assert_eq!(server.call("DELETE", "/v1/key/delete/k0", "").0, 200);
-    assert_eq!(server.call("PUT", "/v1/key/create/again", "").0, 200, "room makes it work again");
-    server.stop();
-}
-
-struct Unmount(std::path::PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

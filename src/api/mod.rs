@@ -395,6 +395,13 @@ impl Record {
         reply
     }
 
+    /// Notes that the client was gone before anything was done.
+    fn abandon(self) {
+        if self.route.is_counted {
+            self.api.metrics.abandon();
+        }
+    }
+
     /// A line in the error log about this request.
     fn log(&self, level: i32, message: &str) {
         self.origin.log(&self.api.log, level, message, self.origin.method);
@@ -484,8 +491,7 @@ fn answer(
     work: impl FnOnce(&Record) -> Result<Reply, ApiError>,
 ) {
     if !responder.is_wanted() {
-        record.finish(Err(INTERNAL));
-        return;
+        return record.abandon();
     }
     let work = || {
         fault::point("job", record.route.path);
@@ -503,7 +509,7 @@ fn dispatch<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Action::Version => Outcome::Now(Ok(status::version())),
         Action::Ready => status::ready(call),
         Action::Status => status::status(call),
-        Action::Metrics => status::metrics(call),
+        Action::Metrics => Outcome::Now(Ok(status::metrics(call))),
         Action::Routes => Outcome::Now(Ok(status::routes(call))),
         Action::CreateKey => key::create(call),
         Action::ImportKey => key::import(call, body),

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    ApiError, COMMIT, Call, Outcome, VERSION,
+    ApiError, BUSY, COMMIT, Call, Outcome, Record, VERSION, answer,
     reply::{Object, json},
     route::ROUTES,
 };
 use crate::{
     crypto::SecretBytes,
     http::Reply,
+    keyring::StoreStatus,
     keystore::StoreError,
     log::WARN,
     metrics::{CONTENT_TYPE, Memory},
@@ -23,8 +24,7 @@ pub fn version() -> Reply {
 }
 
 pub fn ready<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
-    let keyring = Arc::clone(&call.state.keyring);
-    call.later(move |record| match keyring.status() {
+    with_status(call, |record, status| match status {
         Ok(_) => Ok(Reply::empty(200)),
         Err(error) => {
             let (reply, what) = match &error {
@@ -42,9 +42,7 @@ pub fn ready<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
 }
 
 pub fn status<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
-    let keyring = Arc::clone(&call.state.keyring);
-    call.later(move |record| {
-        let store = keyring.status();
+    with_status(call, |record, store| {
         let memory = Memory::now();
         let uptime = record.api.metrics.uptime() + Duration::from_millis(500);
         let cores = crate::sys::process::cores();
@@ -75,12 +73,31 @@ pub fn status<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
     })
 }
 
-pub fn metrics<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
-    // Not later because it blocks, but because it reads files.
-    call.later(|record| {
-        let body = SecretBytes::from(record.api.metrics_text().into_bytes());
-        Ok(Reply { content_type: CONTENT_TYPE, body, ..Reply::empty(200) })
-    })
+/// Answers when the store has said how it is, or has said nothing for too long.
+fn with_status<'a>(
+    call: &Call<'a, '_>,
+    act: impl FnOnce(&Record, Result<Duration, StoreError>) -> Result<Reply, ApiError> + Send + 'static,
+) -> Outcome<'a> {
+    let keyring = Arc::clone(&call.state.keyring);
+    let (connection, stream) = (call.connection, call.stream);
+    Outcome::Later(Box::new(move |record| {
+        let responder = connection.responder(stream);
+        let waiter =
+            |status: StoreStatus| answer(record, responder, |record| act(record, status.ok_or(BUSY)?));
+        if keyring.wait_for_status(Box::new(waiter)) {
+            let asking = Arc::clone(&keyring);
+            if connection.submit(Box::new(move || asking.ask_store())).is_err() {
+                keyring.abandon_status();
+            }
+        }
+        None
+    }))
+}
+
+/// Needs nothing that may hang, so that it tells how the server is when all else waits for the store.
+pub fn metrics(call: &Call<'_, '_>) -> Reply {
+    let body = SecretBytes::from(call.record.api.metrics_text().into_bytes());
+    Reply { content_type: CONTENT_TYPE, body, ..Reply::empty(200) }
 }
 
 pub fn routes(call: &Call<'_, '_>) -> Reply {

@@ -1,3 +1,5 @@
+mod late;
+
 use std::{
     net::Ipv4Addr,
     sync::{Mutex, mpsc},
@@ -21,6 +23,8 @@ struct House {
     api: Arc<Api>,
     store: Arc<TroubledStore>,
     peer: Peer,
+    /// The client does not wait for late answers.
+    is_gone: bool,
     jobs: Jobs,
     answers: Mutex<mpsc::Receiver<(u32, Reply)>>,
     sender: mpsc::Sender<(u32, Reply)>,
@@ -42,7 +46,7 @@ impl Connection for House {
     }
 
     fn responder(&self, stream: u32) -> Box<dyn Respond> {
-        Box::new(Responder(stream, self.sender.clone()))
+        Box::new(Responder(stream, self.sender.clone(), !self.is_gone))
     }
 
     fn listener(&self, stream: u32, _lost: Arc<AtomicU64>) -> Arc<dyn Listen> {
@@ -69,7 +73,7 @@ impl Listen for Ear {
     }
 }
 
-struct Responder(u32, mpsc::Sender<(u32, Reply)>);
+struct Responder(u32, mpsc::Sender<(u32, Reply)>, bool);
 
 impl Respond for Responder {
     fn respond(self: Box<Self>, reply: Reply) {
@@ -77,7 +81,7 @@ impl Respond for Responder {
     }
 
     fn is_wanted(&self) -> bool {
-        true
+        self.2
     }
 }
 
@@ -101,7 +105,8 @@ fn house_with(allow: &[&str], deny: &[&str], api: &[ApiConfig]) -> House {
     let (sender, answers) = mpsc::channel();
     let api =
         Arc::new(Api::new(state, &LogConfig { error: 8, audit: 100, file: None }, None, Arc::default()));
-    House { api, store, peer: Peer::Known(CLIENT), jobs: Jobs::AtOnce, answers: Mutex::new(answers), sender }
+    let (peer, answers) = (Peer::Known(CLIENT), Mutex::new(answers));
+    House { api, store, peer, is_gone: false, jobs: Jobs::AtOnce, answers, sender }
 }
 
 impl House {
@@ -442,42 +447,6 @@ fn a_store_in_trouble_is_told_apart_from_a_missing_key() {
 }
 
 #[test]
-fn a_full_queue_is_answered_at_once_and_nobody_waits_for_ever() {
-    let mut house = house();
-    house.jobs = Jobs::Refused;
-    house.fails("PUT", "/v1/key/create/b", None, 503, "server is busy");
-    while house.answers.lock().unwrap().try_recv().is_ok() {}
-    house.fails("PUT", "/v1/key/generate/a", None, 503, "server is busy");
-    house.jobs = Jobs::AtOnce;
-    assert_eq!(house.call("PUT", "/v1/key/generate/a", None).0, 200, "the fetch was not left half begun");
-    assert!(house.metrics().contains("kes_http_request_active 0\n"));
-}
-
-#[test]
-fn many_requests_for_one_key_wait_for_one_fetch() {
-    let mut house = house();
-    house.jobs = Jobs::Kept(Mutex::default());
-    for stream in 0..10 {
-        assert!(house.begin(stream, "PUT", "/v1/key/generate/a", None).is_none());
-    }
-    let Jobs::Kept(jobs) = &house.jobs else { unreachable!() };
-    let jobs = std::mem::take(&mut *jobs.lock().unwrap());
-    assert_eq!(jobs.len(), 1);
-    jobs.into_iter().for_each(|job| job());
-    let mut streams: Vec<u32> = house
-        .answers
-        .lock()
-        .unwrap()
-        .try_iter()
-        .inspect(|(_, reply)| assert_eq!(reply.status, 200))
-        .map(|(stream, _)| stream)
-        .collect();
-    streams.sort_unstable();
-    assert_eq!(streams, Vec::from_iter(0..10));
-    assert_eq!(house.store.gets(), 1);
-}
-
-#[test]
 fn requests_are_counted_by_their_outcome_and_the_rest_is_not() {
     let house = house();
     assert!(!house.metrics().contains("request_success"));
@@ -525,7 +494,7 @@ fn a_panic_in_a_handler_costs_one_request() {
         &[],
     );
     house.api.swap(state);
-    house.fails("GET", "/v1/ready", None, 500, "internal server error");
+    house.fails("GET", "/v1/ready", None, 502, "key store is unavailable");
     house.fails("PUT", "/v1/key/create/b", None, 500, "internal server error");
     assert_eq!(house.call("GET", "/v1/key/list/", None).0, 200);
     assert!(house.metrics().contains("kes_http_request_failure{code=\"500\"} 1\n"));

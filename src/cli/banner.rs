@@ -84,10 +84,3 @@ pub fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
         .map(|ip| SocketAddr::new(ip, address.port()))
         .collect()
 }
-
-/// Prints to stdout; a stdout that is closed does not matter to the server.
-pub fn say(text: &str) {
-    use std::io::Write;
-    let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-}

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     api::Api,
+    console,
     metrics::Metrics,
-    net::{Limits, Listeners, Server},
+    net::{Limits, Listener, Listeners, Server},
     sys::{self, service, signals::Signal},
     text::time::Timestamp,
     tls,
@@ -30,6 +31,9 @@ const CHECK_STORE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the certificate files are read again (`server-api` §1.6).
 const REFRESH_TLS_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// How long an ending process waits for whoever reads its output.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Below this limit of locked memory the server would run out of it while it starts.
 const ENOUGH_LOCKED: u64 = 128 << 20;
@@ -88,6 +92,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         strict: args.is_on("strict"),
     };
     let done = if args.check.is_some() { check(&args) } else { serve(&args) };
+    console::flush(FLUSH);
     done.map(|()| ExitCode::SUCCESS).map_err(Failure::new)
 }
 
@@ -102,7 +107,7 @@ fn check(args: &ServerArgs) -> Result<(), String> {
     if args.check.as_deref() == Some("connect") {
         open_store(&config.keystore, None)?;
     }
-    banner::say(&format!("{}: ok\n", file.display()));
+    console::print(&format!("{}: ok\n", file.display()));
     Ok(())
 }
 
@@ -126,6 +131,7 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
     // Before there are threads: those that are there already would stay outside.
     let file = if args.dev { None } else { Some(config_file(args)?) };
     let sandbox = Sandbox::enter(&setup.config, file.as_deref());
+    console::start().map_err(|error| format!("failed to start the server's threads: {error}"))?;
     metrics.certificate_expiry.set(setup.tls.not_after);
     let audit_file = setup.audit_file.take();
     let api = Arc::new(Api::new(setup.state(), &setup.config.log, audit_file, metrics));
@@ -154,12 +160,13 @@ fn open_listeners(setup: &Setup, inherited: Vec<service::Inherited>) -> Result<L
     let bind = |address: SocketAddr| {
         Server::bind(address).map_err(|error| format!("listen tcp {address}: bind: {error}"))
     };
+    let shared = |inherited: service::Inherited| Listener { socket: inherited.listener, is_shared: true };
     let api = match others.pop() {
-        Some(inherited) => inherited.listener,
+        Some(inherited) => shared(inherited),
         None => bind(setup.config.address)?,
     };
     let probe = match (probes.pop(), setup.config.probe) {
-        (Some(inherited), _) => Some(inherited.listener),
+        (Some(inherited), _) => Some(shared(inherited)),
         (None, address) => address.map(bind).transpose()?,
     };
     Ok(Listeners { api, probe })
@@ -220,23 +227,25 @@ impl Running {
         }
         self.notify("STOPPING=1\nSTATUS=Stopping");
         self.server.stop();
-        banner::say("\n=> Stopping server... Goodbye.\n");
+        console::print("\n=> Stopping server... Goodbye.\n");
     }
 
     /// Does what is due by the clock: cache sweeps, and now and then a look at the key store.
     fn tick(&self, last_check: &mut Instant) {
         self.setup.keyring.sweep(self.setup.made.elapsed());
+        self.setup.keyring.give_up_status();
         if last_check.elapsed() >= CHECK_STORE_EVERY {
             *last_check = Instant::now();
             let keyring = Arc::clone(&self.setup.keyring);
-            // A full queue says enough about the store's health; the next round asks again.
-            let _ = self.server.submit(Box::new(move || keyring.check_store()));
+            if keyring.check_store() && !self.server.submit(Box::new(move || keyring.ask_store())) {
+                self.setup.keyring.abandon_status();
+            }
         }
     }
 
     /// Reads the whole configuration again; any failure leaves everything as it was (`config` §9).
     fn reload(&mut self) {
-        eprintln!("SIGHUP signal received. Reloading configuration...");
+        console::error("SIGHUP signal received. Reloading configuration...\n");
         let metrics = self.api.metrics();
         let made = Setup::read(&self.args, Some((&self.setup, &self.sandbox)), metrics)
             .map_err(|error| format!("Failed to reload server config: {error}"))
@@ -248,14 +257,15 @@ impl Running {
             Ok(setup) => setup,
             Err(error) => {
                 metrics.failed_reloads.add();
-                return eprintln!("{error}");
+                return console::error(&format!("{error}\n"));
             }
         };
         if setup.config.address != self.setup.config.address {
-            eprintln!("Warning: the new address {} is used after a restart", setup.config.address);
+            let address = setup.config.address;
+            console::error(&format!("Warning: the new address {address} is used after a restart\n"));
         }
         if setup.config.probe != self.setup.config.probe {
-            eprintln!("Warning: the new setting of probe.address is used after a restart");
+            console::error("Warning: the new setting of probe.address is used after a restart\n");
         }
         self.use_tls(&setup.tls);
         self.api.swap(setup.state());
@@ -271,7 +281,7 @@ impl Running {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.api.log().error(&format!("failed to reload TLS configuration: {error}"));
-                return eprintln!("Failed to reload TLS configuration: {error}");
+                return console::error(&format!("Failed to reload TLS configuration: {error}\n"));
             }
         };
         for warning in loaded.warnings.iter().filter(|new| !self.setup.tls.warnings.contains(new)) {
@@ -306,7 +316,7 @@ impl Running {
     fn announce(&self, last_line: &str) {
         if !self.args.quiet {
             let addresses: Vec<_> = self.server.addresses().collect();
-            banner::say(&banner::text(
+            console::print(&banner::text(
                 &self.setup,
                 &addresses,
                 self.locked,

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -11,7 +12,8 @@ use super::{ServerArgs, banner, sandbox::Sandbox};
 use crate::{
     api::{Proxies, State},
     audit::AuditFile,
-    config::{self, Config, KeyStoreConfig, Overrides},
+    config::{self, Config, KeyStoreConfig, Overrides, SealConfig},
+    console,
     keyring::{KeyVersion, Keyring},
     keystore::{KeyStore, StoreError, fs::FsStore, mem::MemStore},
     metrics::Metrics,
@@ -28,6 +30,8 @@ pub struct Setup {
     pub keyring: Arc<Keyring>,
     /// The store itself, if it is of files: what it knows of its seal goes on in the next one.
     pub file_store: Option<Arc<FsStore>>,
+    /// The file system of the key directory.
+    device: Option<u64>,
     /// The open file for audit events, until somebody takes it.
     pub audit_file: Option<AuditFile>,
     /// When it was made.
@@ -40,8 +44,8 @@ pub struct Setup {
 
 impl Setup {
     /// Reads the configuration and opens what it names. Nothing is created but the key directory, its seal file and the
-    /// file for audit events. On a reload there is `running`; then nothing is opened if some of it is out of reach of the
-    /// sandbox.
+    /// file for audit events. `running` is what a server that is to be reloaded runs with: nothing is opened if some of it
+    /// is out of reach of its sandbox, and no new store is made where its own was.
     pub fn read(
         args: &ServerArgs,
         running: Option<(&Self, &Sandbox)>,
@@ -49,6 +53,9 @@ impl Setup {
     ) -> Result<Self, String> {
         let file = config_file(args)?;
         let (config, tls) = read_config(args, &file, running.map(|(_, sandbox)| sandbox))?;
+        if let Some((running, _)) = running {
+            running.check_place(&config.keystore)?;
+        }
         let store = open_store(&config.keystore, running.and_then(|(setup, _)| setup.file_store.as_deref()))?;
         Self::with(config, tls, store, None, metrics)
     }
@@ -73,8 +80,37 @@ impl Setup {
         let audit_file = config.log.file.as_deref().map(AuditFile::open).transpose()?;
         metrics.store.sealed.set(opened.is_sealed.into());
         let keyring = Arc::new(Keyring::new(opened.store, config.cache, Arc::clone(&metrics.store)));
+        let device = device_of(&config.keystore);
         let (made, store_notices, file_store) = (Instant::now(), opened.notices, opened.file_store);
-        Ok(Self { config, tls, keyring, file_store, audit_file, made, store_notices, api_key })
+        Ok(Self { config, tls, keyring, file_store, device, audit_file, made, store_notices, api_key })
+    }
+
+    /// If the key directory is the one that the server uses, it must be there, and its seal file too: a reload while it is
+    /// not mounted must not make a new, empty store.
+    fn check_place(&self, new: &KeyStoreConfig) -> Result<(), String> {
+        let KeyStoreConfig::Fs { path: used, .. } = &self.config.keystore else { return Ok(()) };
+        let KeyStoreConfig::Fs { shown, path, seal } = new else { return Ok(()) };
+        if path != used {
+            return Ok(());
+        }
+        match device_of(new) {
+            None => return Err(format!("key directory '{shown}' is not there any more: is it mounted?")),
+            found if found != self.device => {
+                return Err(format!(
+                    "key directory '{shown}' is on another file system than before: is it mounted? (if it was moved there on \
+                     purpose, restart the server)"
+                ));
+            }
+            _ => {}
+        }
+        match seal {
+            SealConfig::On { file, .. }
+                if self.file_store.as_ref().is_some_and(|store| store.is_sealed()) && !file.exists() =>
+            {
+                Err(format!("seal file '{}' is not there any more", file.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the keys of the `keys:` section that do not exist yet (`server-api` §6.5).
@@ -107,6 +143,12 @@ impl Setup {
     }
 }
 
+/// The file system of the key directory; `None` if that is not there.
+fn device_of(config: &KeyStoreConfig) -> Option<u64> {
+    let KeyStoreConfig::Fs { path, .. } = config else { return None };
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|data| data.dev())
+}
+
 fn load_tls(config: &Config) -> Result<tls::Loaded, String> {
     tls::load(&config.tls, config.api.iter().any(|api| api.skip_auth))
 }
@@ -127,7 +169,7 @@ pub fn read_config(
     let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
         .map_err(|errors| errors.join("\nError: "))?;
     if config.tls.auth_weakened {
-        eprintln!("Warning: --auth off overrides tls.auth: client certificates are not verified");
+        console::error("Warning: --auth off overrides tls.auth: client certificates are not verified\n");
     }
     sandbox.map_or(Ok(()), |sandbox| sandbox.check(&config, file))?;
     let loaded = load_tls(&config).map_err(|error| {
@@ -135,7 +177,7 @@ pub fn read_config(
         missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))
     })?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {
-        eprintln!("Warning: {warning}");
+        console::error(&format!("Warning: {warning}\n"));
     }
     Ok((config, loaded))
 }

@@ -4,8 +4,10 @@ pub mod cache;
 pub mod codec;
 pub mod key;
 mod legacy;
+mod status;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +17,8 @@ use std::{
 
 use cache::Cache;
 pub use key::{Algorithm, KeyVersion};
+use status::StatusDesk;
+pub use status::{StatusWaiter, StoreStatus};
 
 use crate::{
     crypto::SecretBytes,
@@ -62,6 +66,7 @@ pub type Waiter = Box<dyn FnOnce(Result<Arc<KeyVersion>, KeyringError>) + Send>;
 pub struct Keyring {
     store: Arc<dyn KeyStore>,
     cache: Cache,
+    status: StatusDesk,
     offline: AtomicBool,
     metrics: Arc<StoreMetrics>,
 }
@@ -70,7 +75,8 @@ impl Keyring {
     /// A keyring over `store` with an empty cache. What it does is counted in `metrics`.
     pub fn new(store: Arc<dyn KeyStore>, expiry: CacheExpiry, metrics: Arc<StoreMetrics>) -> Self {
         metrics.offline.set(0);
-        Self { store, cache: Cache::new(expiry), offline: AtomicBool::new(false), metrics }
+        let (cache, status) = (Cache::new(expiry), StatusDesk::default());
+        Self { store, cache, status, offline: AtomicBool::new(false), metrics }
     }
 
     /// The cached key, without any I/O. Marks it as used.
@@ -125,19 +131,53 @@ impl Keyring {
         self.timed(|store| store.list(prefix))
     }
 
-    /// Asks the store for its status; answers `Unreachable` at once while the offline flag is up. Blocks.
-    pub fn status(&self) -> Result<Duration, StoreError> {
+    /// Registers `waiter` for the store's status. Returns `true` if the caller must now have [`Keyring::ask_store`] called
+    /// (on a thread that may block). While the offline flag is up the waiter is told at once that the store is not
+    /// reachable; that is also what [`Keyring::give_up_status`] makes of a store that does not answer.
+    pub fn wait_for_status(&self, waiter: StatusWaiter) -> bool {
         if self.offline.load(Ordering::Relaxed) {
-            return Err(StoreError::Unreachable("keystore is offline".into()));
+            waiter(Some(Err(StoreError::Unreachable("keystore is offline".into()))));
+            return false;
         }
-        self.timed(|store| store.status())
+        self.status.wait(waiter)
     }
 
-    /// Checks the store and sets or clears the offline flag; to be called every 10 s. Blocks.
-    pub fn check_store(&self) {
-        let is_offline = self.timed(|store| store.status()).is_err();
-        self.offline.store(is_offline, Ordering::Relaxed);
-        self.metrics.offline.set(is_offline.into());
+    /// Asks the store for its status and tells all who wait. Blocks.
+    pub fn ask_store(&self) {
+        let ask = || self.timed(|store| store.status());
+        let status = catch_unwind(AssertUnwindSafe(ask));
+        let status = status.unwrap_or_else(|_| Err(StoreError::Failed("the store panicked".into())));
+        self.status.finish(&Some(status));
+    }
+
+    /// Tells all who wait for the status that nobody could be asked to ask the store.
+    pub fn abandon_status(&self) {
+        self.status.finish(&None);
+    }
+
+    /// Tells those who have waited too long for the status that the store is not reachable. To be called at least once a
+    /// second.
+    pub fn give_up_status(&self) {
+        self.status.give_up();
+    }
+
+    /// As if the store had been silent for too long.
+    #[cfg(test)]
+    pub fn age_status(&self) {
+        self.status.age();
+        self.give_up_status();
+    }
+
+    /// Checks the store, whatever the offline flag says, and sets or clears that; to be called every 10 s. The result is as
+    /// with [`Keyring::wait_for_status`].
+    pub fn check_store(self: &Arc<Self>) -> bool {
+        let keyring = Arc::clone(self);
+        self.status.wait(Box::new(move |status| {
+            // Too much to do says nothing about the store; the next round asks again.
+            let Some(status) = status else { return };
+            keyring.offline.store(status.is_err(), Ordering::Relaxed);
+            keyring.metrics.offline.set(status.is_err().into());
+        }))
     }
 
     /// Does the cache sweeps that are due, `elapsed` after the keyring was made. To be called at least once a second.
@@ -262,11 +302,22 @@ mod tests {
     #[test]
     fn while_offline_the_status_is_known_without_asking() {
         let (store, keyring) = keyring();
+        let status = || {
+            let (told, status) = mpsc::channel();
+            if keyring.wait_for_status(Box::new(move |status| told.send(status.unwrap()).unwrap())) {
+                keyring.ask_store();
+            }
+            status.recv().unwrap()
+        };
+        let check = || {
+            assert!(keyring.check_store());
+            keyring.ask_store();
+        };
         store.fail_with(Some(StoreError::Unreachable("gone".into())));
-        keyring.check_store();
+        check();
         store.fail_with(None);
-        assert_eq!(keyring.status(), Err(StoreError::Unreachable("keystore is offline".into())));
-        keyring.check_store();
-        assert!(keyring.status().is_ok());
+        assert_eq!(status(), Err(StoreError::Unreachable("keystore is offline".into())));
+        check();
+        assert!(status().is_ok());
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{Door, Hub, worker::Worker};
+use crate::sys::epoll::{Epoll, Event, Interest, Waker};
 
 /// How long to wait before accepting again when there is no room for a connection.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -17,32 +18,60 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often at most the log says that there is no room.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts the thread. It ends, and closes the listener, when [`stop`] was called.
+/// Starts the thread. It ends, and gives the listener up, when the end was called for.
 pub(super) fn start(
-    listener: Arc<TcpListener>,
+    listener: super::Listener,
     door: Door,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
-) -> io::Result<JoinHandle<()>> {
-    super::spawn("kes-listen", move || {
-        let mut acceptor = Acceptor { listener, door, hub, workers, next: 0, complained: None };
+) -> io::Result<(End, JoinHandle<()>)> {
+    let socket = Arc::new(listener.socket);
+    let (end, wait) = match listener.is_shared {
+        false => (End::Shutdown(Arc::clone(&socket)), None),
+        true => {
+            socket.set_nonblocking(true)?;
+            let (epoll, waker) = (Epoll::new()?, Arc::new(Waker::new()?));
+            epoll.add(socket.as_fd(), 0, Interest::Read)?;
+            epoll.add(waker.as_fd(), 1, Interest::Read)?;
+            (End::Wake(waker), Some(epoll))
+        }
+    };
+    let thread = super::spawn("kes-listen", move || {
+        let mut acceptor = Acceptor { socket, wait, door, hub, workers, next: 0, complained: None };
         while !acceptor.hub.stopping.load(Ordering::Acquire) {
             if let Err(error) = acceptor.accept() {
                 acceptor.complain(&error);
                 std::thread::sleep(PAUSE);
             }
         }
-    })
+    })?;
+    Ok((end, thread))
 }
 
-/// Ends the wait of the accept thread for a connection. `stopping` must have been set.
-pub(super) fn stop(listener: &TcpListener) {
-    // A listener that does not listen any more refuses connections at once.
-    let _ = crate::sys::network::stop_listening(listener.as_fd());
+/// How to end the wait of an accept thread for a connection.
+pub(super) enum End {
+    /// The socket stops listening, so that it refuses connections at once.
+    Shutdown(Arc<TcpListener>),
+    /// The socket is also somebody else's, who goes on listening: the thread is woken.
+    Wake(Arc<Waker>),
+}
+
+impl End {
+    /// Ends the wait. `stopping` must have been set.
+    pub(super) fn call(&self) {
+        match self {
+            Self::Shutdown(socket) => {
+                let _ = crate::sys::network::stop_listening(socket.as_fd());
+            }
+            Self::Wake(waker) => waker.wake(),
+        }
+    }
 }
 
 struct Acceptor {
-    listener: Arc<TcpListener>,
+    socket: Arc<TcpListener>,
+    /// Where to wait before accepting, if accepting itself does not wait.
+    wait: Option<Epoll>,
     door: Door,
     hub: Arc<Hub>,
     workers: Vec<Arc<Worker>>,
@@ -59,7 +88,13 @@ impl Acceptor {
         if self.door == Door::Probe && self.hub.probes.load(Ordering::Relaxed) >= self.hub.limits.probes {
             return Err(io::Error::other("too many open connections for probes"));
         }
-        match crate::sys::network::accept(&self.listener) {
+        if let Some(epoll) = &self.wait {
+            epoll.wait(&mut [Event::empty(); 2], -1)?;
+            if self.hub.stopping.load(Ordering::Acquire) {
+                return Ok(());
+            }
+        }
+        match crate::sys::network::accept(&self.socket) {
             Ok((socket, remote)) => {
                 let worker = &self.workers[self.next % self.workers.len()];
                 self.next = self.next.wrapping_add(1);

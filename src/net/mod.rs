@@ -163,13 +163,22 @@ impl Hub {
     }
 }
 
-/// Sockets that listen.
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// It is also a service manager's, which keeps it when the server stops: clients then wait instead of being refused.
+    pub is_shared: bool,
+}
+
+/// All sockets that listen.
 #[derive(Debug)]
 pub struct Listeners {
     /// For the API, over TLS.
-    pub api: TcpListener,
+    pub api: Listener,
     /// For probes, in plain HTTP.
-    pub probe: Option<TcpListener>,
+    pub probe: Option<Listener>,
 }
 
 /// A running server.
@@ -182,16 +191,16 @@ pub struct Server {
 /// A listener and the thread that accepts from it.
 struct OpenDoor {
     address: SocketAddr,
-    listener: Arc<TcpListener>,
+    end: listen::End,
     accepting: JoinHandle<()>,
 }
 
 impl Server {
     /// Binds `address` without accepting anything yet.
-    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(address)?;
-        crate::sys::network::set_backlog(std::os::fd::AsFd::as_fd(&listener), 4096)?;
-        Ok(listener)
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = TcpListener::bind(address)?;
+        crate::sys::network::set_backlog(std::os::fd::AsFd::as_fd(&socket), 4096)?;
+        Ok(Listener { socket, is_shared: false })
     }
 
     /// Starts all threads and serves the connections that come in through `listeners`.
@@ -220,10 +229,10 @@ impl Server {
         let probe = listeners.probe.map(|listener| (listener, Door::Probe));
         let mut doors = Vec::new();
         for (listener, door) in [api, probe].into_iter().flatten() {
-            let (address, listener) = (listener.local_addr()?, Arc::new(listener));
+            let address = listener.socket.local_addr()?;
             let all = workers.iter().map(|(worker, _)| Arc::clone(worker)).collect();
-            let accepting = listen::start(Arc::clone(&listener), door, Arc::clone(&hub), all)?;
-            doors.push(OpenDoor { address, listener, accepting });
+            let (end, accepting) = listen::start(listener, door, Arc::clone(&hub), all)?;
+            doors.push(OpenDoor { address, end, accepting });
         }
         Ok(Self { hub, doors, workers })
     }
@@ -247,7 +256,7 @@ impl Server {
     pub fn stop(mut self) {
         self.hub.stopping.store(true, Ordering::Release);
         for door in self.doors.drain(..) {
-            listen::stop(&door.listener);
+            door.end.call();
             let _ = door.accepting.join();
         }
         self.workers.iter().for_each(|(worker, _)| worker.wake());

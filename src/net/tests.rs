@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct House {
     server: Server,
     store: Arc<TroubledStore>,
+    keyring: Arc<Keyring>,
 }
 
 fn house() -> House {
@@ -36,7 +37,7 @@ fn house() -> House {
     let listeners = Listeners { api: bind(), probe: Some(bind()) };
     let limits = Limits { workers: 2, blocking_threads: 1, queue: 1, ..Limits::for_machine(1024) };
     let tls = crate::tls::development(&["127.0.0.1".parse().unwrap()]).unwrap();
-    House { server: Server::start(listeners, tls.config, api, limits).unwrap(), store }
+    House { server: Server::start(listeners, tls.config, api, limits).unwrap(), store, keyring }
 }
 
 impl House {
@@ -68,11 +69,34 @@ fn a_pipelined_request_that_finds_the_queue_full_is_refused_and_holds_up_nobody(
     house.store.await_held(1);
     // The only thread waits for the store, and its queue is filled.
     let (release, released) = mpsc::channel::<()>();
-    assert!(house.server.submit(Box::new(move || drop(released.recv()))));
+    assert!(house.server.submit(Box::new(move || assert!(released.recv().is_err()))));
     // The second request is looked at while the first is completed, by the thread that has just become free.
     house.store.release();
     assert_eq!(statuses(socket), [200, 503, 200]);
     assert_eq!(statuses(house.ask(&["/version"])), [200]);
     drop(release);
+    house.server.stop();
+}
+
+#[test]
+fn probes_are_answered_while_the_store_hangs() {
+    let house = house();
+    house.store.hold();
+    let waiting: Vec<_> = (0..8).map(|_| house.ask(&["/v1/ready"])).collect();
+    house.store.await_held(1);
+    assert_eq!(statuses(house.ask(&["/v1/metrics", "/version"])), [200, 200]);
+    // As the clock does, again and again: a request may be on its way to the desk.
+    let told = std::thread::spawn(|| waiting.into_iter().flat_map(statuses).collect::<Vec<_>>());
+    while !told.is_finished() {
+        house.keyring.age_status();
+        std::thread::yield_now();
+    }
+    assert_eq!(told.join().unwrap(), [504; 8]);
+    assert_eq!(statuses(house.ask(&["/v1/ready", "/v1/status"])), [504, 200], "without asking again");
+    house.store.release();
+    let start = Instant::now();
+    while statuses(house.ask(&["/v1/ready"])) != [200] {
+        assert!(start.elapsed() < PATIENCE);
+    }
     house.server.stop();
 }

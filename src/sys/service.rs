@@ -52,7 +52,6 @@ pub fn listeners() -> io::Result<Vec<Inherited>> {
             // SAFETY: no pointers; the descriptor is open. It must not be inherited further.
             checked(unsafe { libc::fcntl(owned.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
             let listener = TcpListener::from(owned);
-            listener.set_nonblocking(false)?;
             Ok(Inherited { name, listener })
         })
         .collect()

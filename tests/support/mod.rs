@@ -81,6 +81,21 @@ impl Drop for Dir {
     }
 }
 
+/// A directory with the files that a server needs, which listens at a free port.
+pub fn house() -> (Dir, String) {
+    let dir = Dir::new();
+    dir.identity("server", &["--ip", "127.0.0.1", "--dns", "localhost"]);
+    let app = dir.identity("app", &[]);
+    dir.write(
+        "config.yml",
+        &format!(
+            "address: 127.0.0.1:0\nadmin: {{ identity: disabled }}\ntls: {{ key: server.key, cert: server.crt }}\n\
+             policy: {{ app: {{ allow: ['/v1/*'], identities: [{app}] }} }}\nkeystore: {{ fs: {{ path: ./keys }} }}\n"
+        ),
+    );
+    (dir, app)
+}
+
 /// A running server: its own directory with `server.key`, `app.key` and so on; ended by its process id.
 pub struct Server {
     pub dir: Dir,
