@@ -46,10 +46,13 @@ impl House {
         let address = self.server.addresses().nth(1).unwrap();
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        for (place, path) in paths.iter().enumerate() {
+        let request = |(place, path): (usize, &&str)| {
             let more = if place + 1 == paths.len() { "Connection: close\r\n" } else { "" };
-            write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").unwrap();
-        }
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n")
+        };
+        // In one piece, so that the server has all of them when it looks at the first.
+        let requests: String = paths.iter().enumerate().map(request).collect();
+        socket.write_all(requests.as_bytes()).unwrap();
         socket
     }
 }
