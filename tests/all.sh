@@ -43,6 +43,7 @@ part "a reader in another language" lines tests/seal-reader.sh
 part "from the original and back" lines tests/from-the-original.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \
 	env -C tests/sdk go test -count=1 -timeout 20m -v ./...
+part "compatibility, row by row" go_tests env -C tests/compat go test -count=1 -timeout 20m -v ./...
 part "TLS alerts, with openssl" lines tests/alerts.sh
 part "TLS proxies: nginx and haproxy" lines tests/proxy.sh
 part "metrics: promtool and Prometheus" lines tests/monitoring.sh

@@ -1,0 +1,3 @@
+module kes/tests/compat
+
+go 1.24
