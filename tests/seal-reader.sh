@@ -58,10 +58,33 @@ print(f"each of {n} changed bytes is refused")
 PY
 
 # What this build of kes writes.
+export CREDENTIALS_DIRECTORY=$T
 identities
 config "keys: [ { name: one }, { name: two-two }, { name: _3 } ]"
 start
 stop "$PID"
 reader keys.seal keys/* >out && ok "the store of a running kes opens" || bad "the store of a running kes opens" "$(cat out)"
-prints "its keys are all there" "_3 one two-two" "$(awk '$1 == "key" { print $2 }' out | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
+keys() { awk '$1 == "key" { print $2 }' out | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//'; }
+prints "its keys are all there" "_3 one two-two" "$(keys)"
+seal() { "$KES_BIN" seal "$@" --config config.yml </dev/null >seal.out 2>&1 || bad "kes seal $1" "$(cat seal.out)"; }
+seal rotate
+reader keys.seal keys/* >out && grep -q '^root [0-9a-f]* retired ' out && prints "and after a rotation" "_3 one two-two" "$(keys)" ||
+	bad "the store opens after a rotation" "$(cat out)"
+
+# What it writes for each way to unlock.
+cp keys.seal saved
+printf 'a passphrase of ours\n' >passphrase
+head -c 40 /dev/urandom >secret
+chmod 600 passphrase secret
+while read -r method given to; do
+	seal rewrap --kdf-memory 1024 --to "$to"
+	grep -aqx "unlock $method.*" keys.seal && reader "--$given" "$given" keys.seal keys/* >out &&
+		prints "a seal file opens that kes has protected by $method" "_3 one two-two" "$(keys)" ||
+		bad "a seal file opens that kes has protected by $method" "$(cat out seal.out)"
+	cat saved >keys.seal
+done <<END
+passphrase passphrase { passphrase: { file: $T/passphrase } }
+command secret { command: [/bin/cat, $T/secret] }
+credential secret { credential: secret }
+END
 finish
