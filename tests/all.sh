@@ -47,6 +47,7 @@ part "compatibility, row by row" go_tests env -C tests/compat go test -count=1 -
 part "TLS alerts, with openssl" lines tests/alerts.sh
 part "TLS proxies: nginx and haproxy" lines tests/proxy.sh
 part "metrics: promtool and Prometheus" lines tests/monitoring.sh
+part "reloads under load" lines tests/soak.sh
 part "h2spec, strict" lines tests/h2spec.sh
 part "crates, unsafe code" lines tests/audit.sh
 part "attacks, briefly" lines tests/hostile.sh short
