@@ -11,6 +11,9 @@ use std::{
 /// Most bytes that wait for a stream's thread; as many again may be in its hands.
 const MAX_QUEUED: usize = 256 << 10;
 
+/// Stack of a stream's thread, which does little. All of it is locked when memory is locked.
+const STACK: usize = 64 << 10;
+
 /// One stream and its queue.
 struct Stream {
     name: &'static str,
@@ -68,7 +71,7 @@ impl Stream {
     }
 
     fn start(&'static self) -> io::Result<()> {
-        let thread = std::thread::Builder::new().name(self.name.into()).stack_size(crate::net::STACK);
+        let thread = std::thread::Builder::new().name(self.name.into()).stack_size(STACK);
         thread.spawn(move || self.run())?;
         self.queue().is_running = true;
         Ok(())
