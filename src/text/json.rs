@@ -15,8 +15,8 @@ pub enum Rest {
     Refused,
 }
 
-/// One member's value.
-#[derive(Debug, Default)]
+/// One member's value. It may be a secret, so it is not printed.
+#[derive(Default)]
 pub enum Member<'a> {
     /// Not there, or `null`.
     #[default]
@@ -29,6 +29,17 @@ pub enum Member<'a> {
     Bytes(SecretBytes),
     /// Anything else.
     Wrong,
+}
+
+impl std::fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "Absent",
+            Self::Borrowed(_) | Self::Owned(_) => "Text(..)",
+            Self::Bytes(_) => "Bytes(..)",
+            Self::Wrong => "Wrong",
+        })
+    }
 }
 
 impl Member<'_> {
