@@ -53,6 +53,8 @@ pub struct Seals {
     adoption: PathBuf,
     source: Source,
     state: RwLock<Arc<State>>,
+    /// From now on there is nobody at the terminal to be asked.
+    is_open: bool,
     /// Held while the files are read again. Whoever only reads keys does not wait for that.
     reading: Mutex<()>,
 }
@@ -62,7 +64,7 @@ struct State {
     phase: Phase,
     protection: Option<Arc<Protection>>,
     /// Of the seal file and of that of an adoption, before they were read.
-    stamps: Stamps,
+    stamps: Option<Stamps>,
     /// Why the files as they are now are not followed.
     trouble: Option<SealError>,
 }
@@ -78,22 +80,21 @@ impl Seals {
             Some(previous) if previous.source == *source => previous.state(),
             Some(previous) => {
                 let phase = previous.state().phase.clone();
-                Arc::new(State { phase, protection: None, stamps: (None, None), trouble: None })
+                Arc::new(State { phase, ..State::UNKNOWN })
             }
-            None => {
-                let stamps = (None, None);
-                Arc::new(State { phase: Phase::Plain, protection: None, stamps, trouble: None })
-            }
+            None => Arc::new(State::UNKNOWN),
         };
         let (file, adoption) = (file.to_owned(), adoption_file(file));
-        let seals = Self {
+        let mut seals = Self {
             file,
             adoption,
             source: source.clone(),
             state: RwLock::new(start),
+            is_open: false,
             reading: Mutex::new(()),
         };
         seals.refresh()?;
+        seals.is_open = true;
         Ok(seals)
     }
 
@@ -116,12 +117,12 @@ impl Seals {
     /// was known before stays in use for reading.
     pub fn refresh(&self) -> Result<Phase, SealError> {
         let seen = self.state();
-        if self.stamps() == seen.stamps {
+        if Some(self.stamps()) == seen.stamps {
             return seen.result();
         }
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever was before us may have done it.
-        let (before, stamps) = (self.state(), self.stamps());
+        let (before, stamps) = (self.state(), Some(self.stamps()));
         if stamps == before.stamps {
             return before.result();
         }
@@ -133,17 +134,21 @@ impl Seals {
             }
         };
         let result = next.result();
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.set(next);
         result
     }
 
     /// Makes the seal file of an empty store.
     pub fn create(&self) -> Result<Phase, SealError> {
-        disk::create(
-            &self.file,
-            &Protection::new(&self.source, Cost::default()).map_err(|cause| cause.at(&self.file))?,
-        )?;
+        let protection =
+            Protection::new(&self.source, Cost::default()).map_err(|cause| cause.at(&self.file))?;
+        disk::create(&self.file, &protection)?;
+        self.set(State { protection: Some(Arc::new(protection)), ..State::UNKNOWN });
         self.refresh()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
     }
 
     fn state(&self) -> Arc<State> {
@@ -204,8 +209,8 @@ impl Seals {
         let at = |cause: SealError| cause.at(path);
         let file = disk::load(path)?.ok_or_else(|| gone(path))?;
         // Nobody is there to be asked in the middle of a request.
-        if self.source.is_interactive() && self.state().protection.is_some() {
-            let cause = "it has another passphrase since the start: restart the server";
+        if self.source.is_interactive() && self.is_open {
+            let cause = "it has another passphrase than at the start, and nobody can be asked now: restart the server";
             return Err(at(SealError::NoSecret(cause.into())));
         }
         let protection = Protection::of(&file, &self.source).map_err(at)?;
@@ -214,6 +219,9 @@ impl Seals {
 }
 
 impl State {
+    /// Before the first look.
+    const UNKNOWN: Self = Self { phase: Phase::Plain, protection: None, stamps: None, trouble: None };
+
     fn result(&self) -> Result<Phase, SealError> {
         self.trouble.clone().map_or_else(|| Ok(self.phase.clone()), Err)
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     keystore::fs::{check_place, seals::adoption_file},
-    seal::{Protection, RootKeys, SealError, unlock::Cost},
+    seal::{Protection, RootKeys, SealError, disk::LockedSeal, unlock::Cost},
     sys::{fault, file::create_durably},
 };
 
@@ -63,10 +63,11 @@ fn begin(place: &Place, cost: Cost) -> Result<Unlocked, UpkeepError> {
     let protection = Protection::new(&place.source, cost).map_err(at)?;
     let text = RootKeys::generate().and_then(|keys| protection.write(&keys)).map_err(at)?;
     match create_durably(&path, &text, "adopt-seal") {
-        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(UpkeepError::disk("cannot make", &path, &cause));
-        }
-        _ => {}
+        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Unlocked::required(place),
+        Err(cause) => return Err(UpkeepError::disk("cannot make", &path, &cause)),
     }
-    Unlocked::required(place)
+    let Some(seal) = LockedSeal::open(&path)? else { return Unlocked::required(place) };
+    let keys = protection.open(seal.read()?).map_err(at)?;
+    Ok(Unlocked { seal, protection, keys })
 }

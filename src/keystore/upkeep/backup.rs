@@ -11,7 +11,7 @@ use super::UpkeepError;
 use crate::{
     name::KeyName,
     sys::{
-        file::{create_dir_durably, create_durably, open_to_read, read_up_to, remove_stale, sync_dir},
+        file::{create_dir_durably, create_durably, open_to_read, read_up_to, sync_dir},
         process::effective_user,
         swap::link_open,
     },
@@ -46,8 +46,7 @@ impl Backup {
         if dir.canonicalize().map_err(failed)?.starts_with(keys.canonicalize().map_err(failed)?) {
             return Err(refused("lies in the key directory"));
         }
-        // What a killed copy left: its content is plain.
-        remove_stale(dir, ".", std::time::Duration::ZERO).map_err(failed)?;
+        remove_halves(dir).map_err(failed)?;
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -84,4 +83,24 @@ impl Backup {
     pub(super) fn sync(&self) -> Result<(), UpkeepError> {
         sync_dir(&self.dir).map_err(|cause| UpkeepError::disk("cannot sync", &self.dir, &cause))
     }
+}
+
+/// Removes what a killed copy left, as its content is plain. Its name is that of a key between a dot and `.RANDOM.tmp`:
+/// the directory may hold other things of its owner.
+fn remove_halves(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let parts =
+            name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.split_once('.'));
+        let is_half = parts.is_some_and(|(key, random)| {
+            KeyName::parse(key).is_some()
+                && random.len() == 16
+                && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        if is_half && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
