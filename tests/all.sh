@@ -39,6 +39,7 @@ part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
 part "packaging" lines tests/packaging.sh
 part "locked memory and the capability for it" lines tests/capability.sh
+part "completion" lines tests/completion.sh
 part "a reader in another language" lines tests/seal-reader.sh
 part "from the original and back" lines tests/from-the-original.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \
@@ -48,6 +49,7 @@ part "TLS alerts, with openssl" lines tests/alerts.sh
 part "TLS proxies: nginx and haproxy" lines tests/proxy.sh
 part "metrics: promtool and Prometheus" lines tests/monitoring.sh
 part "reloads under load" lines tests/soak.sh
+part "dashboards and alert rules" lines tests/dashboards.sh
 part "h2spec, strict" lines tests/h2spec.sh
 part "crates, unsafe code" lines tests/audit.sh
 part "attacks, briefly" lines tests/hostile.sh short

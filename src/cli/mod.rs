@@ -3,9 +3,12 @@
 mod args;
 mod banner;
 mod client;
+mod completion;
 mod gone;
 mod help;
 mod identity;
+#[cfg(test)]
+mod manual;
 mod migrate;
 pub mod output;
 mod pair;
@@ -24,8 +27,11 @@ use args::Call;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    let tokens: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match dispatch(&tokens) {
+    let done = match std::env::var_os("COMP_LINE") {
+        Some(line) => completion::answer(&line),
+        None => dispatch(&std::env::args_os().skip(1).collect::<Vec<_>>()),
+    };
+    match done {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }

@@ -131,6 +131,8 @@ impl<'a> Reader<'a> {
         path: &str,
         known: &[&str],
     ) -> Result<Fields<'a>, Reported> {
+        #[cfg(test)]
+        super::tests::manual::record(path, known);
         let fields = self.map(node, path)?;
         for entry in fields.entries {
             if !known.contains(&entry.key.as_str()) {

@@ -42,7 +42,7 @@ const CA: Flag = flag("ca", Takes::Value("PATH"), "Trust the certificates in thi
 const INSECURE: Flag =
     flag("insecure", Takes::Nothing, "Trust any server. It may be somebody else's.").short(&['k']);
 const TIMEOUT: Flag = flag("timeout", Takes::Value("DURATION"), "Give up after this time (default: 30s).");
-const COLOR: Flag = flag("color", Takes::Value("WHEN"), "Use colours: always, auto or never.");
+const COLOR: Flag = flag("color", Takes::Value("auto|always|never"), "When to use colours.");
 const ENCLAVE: Flag = flag("enclave", Takes::Value("NAME"), "Ignored.").short(&['e']).hidden();
 
 /// The flags of every command that asks a server.

@@ -2,6 +2,7 @@
 //! errors.
 
 mod errors;
+pub mod manual;
 mod properties;
 mod scalars;
 mod sections;
@@ -327,36 +328,5 @@ fn the_examples_of_the_manual_are_read_without_warnings() {
         let text = example.split(".Ed\n").next().unwrap_or_default();
         let config = parse_with(text, &Overrides::default(), &env).unwrap();
         assert_eq!(config.warnings, [""; 0], "{text}");
-    }
-}
-
-#[test]
-fn the_manual_names_every_field() {
-    for field in [
-        "version",
-        "address",
-        "admin.identity",
-        "tls.key",
-        "tls.cert",
-        "tls.password",
-        "tls.auth",
-        "tls.ca",
-        "tls.proxy.identities",
-        "tls.proxy.header.cert",
-        "cache.expiry.any",
-        "cache.expiry.unused",
-        "cache.expiry.offline",
-        "log.error",
-        "log.audit",
-        "keys[].name",
-        "keystore.fs.path",
-        "keystore.fs.seal",
-        "keystore.fs.seal.file",
-        "keystore.fs.seal.unlock",
-    ] {
-        assert!(MANUAL.contains(&format!(".It Cm {field} P")), "{field}");
-    }
-    for field in ["allow", "deny", "identities", "skip_auth", "timeout"] {
-        assert!(MANUAL.contains(&format!(" Ns Cm \\&.{field} P")), "{field}");
     }
 }
