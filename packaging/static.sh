@@ -26,7 +26,7 @@ fi
 packaging/musl/sysroot.sh target/musl
 mkdir -p "$out"
 env -u RUSTC_BOOTSTRAP -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTUP_TOOLCHAIN \
-	KES_COMMIT="${KES_COMMIT:-unknown}" KES_TOP="$PWD" KES_SYSROOT="$PWD/target/musl" \
+	KES_COMMIT="${KES_COMMIT:-unknown}" KES_TOP="$PWD" KES_NAME=/src KES_SYSROOT="$PWD/target/musl" \
 	RUSTC="$PWD/packaging/musl/rustc.sh" CC_x86_64_unknown_linux_musl=musl-gcc \
 	CFLAGS_x86_64_unknown_linux_musl="-ffile-prefix-map=$PWD=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
 	/usr/bin/cargo build --release --locked --target $target --target-dir "$out/build"

@@ -38,6 +38,9 @@ fi
 
 cd "$T" && identities && sed -e "s|/etc/kes/private.key|$T/server.key|; s|/etc/kes/public.crt|$T/server.crt|" "$ROOT/packaging/config.yml" >config.yml
 out=$("$KES_BIN" server --check --strict --config config.yml 2>&1) && ok "the example configuration is valid" || bad "the example configuration is valid" "$out"
+sed -n '/^  config.yml: |$/,/^---$/p' "$ROOT/docs/kubernetes/kes.yaml" | sed '1d; $d; s/^    //' |
+	sed -e "s|/etc/kes/tls/private.key|$T/server.key|; s|/etc/kes/tls/public.crt|$T/server.crt|; s|MINIO_IDENTITY|$ID|" >kubernetes.yml
+out=$("$KES_BIN" server --check --config kubernetes.yml 2>&1) && ok "the configuration for Kubernetes is valid" || bad "the configuration for Kubernetes is valid" "$out"
 
 if command -v cargo >/dev/null && command -v python3 >/dev/null; then
 	cargo metadata --format-version 1 --locked --manifest-path "$ROOT/Cargo.toml" >metadata.json 2>metadata.err || bad "cargo lists the dependencies" "$(cat metadata.err)"

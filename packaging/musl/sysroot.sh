@@ -22,13 +22,12 @@ work=$out/.work
 rm -rf "${out:?}/lib" "$work"
 mkdir -p "$own" "$work"
 cp -r "$source/library" "$work/library" # a copy: cargo writes beside the manifest
-remap="--remap-path-prefix=$work/library=/rustc/library --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-flags="-Cforce-unwind-tables=yes -Cembed-bitcode=yes -Zforce-unstable-if-unmarked $remap"
 (
 	cd "$work/library"
-	RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_PROFILE_RELEASE_PANIC=unwind CARGO_PROFILE_RELEASE_DEBUG=0 \
-		CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_TARGET_DIR="$work/t" \
-		RUSTFLAGS="$flags" \
+	RUSTC_BOOTSTRAP=1 RUSTC="$here/rustc.sh" KES_SYSROOT="" KES_TOP="$work/library" KES_NAME=/rustc/library \
+		CARGO_PROFILE_RELEASE_PANIC=unwind CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_OPT_LEVEL=s \
+		CARGO_TARGET_DIR="$work/t" \
+		RUSTFLAGS="-Cforce-unwind-tables=yes -Cembed-bitcode=yes -Zforce-unstable-if-unmarked" \
 		/usr/bin/cargo build --release --target $target --manifest-path sysroot/Cargo.toml \
 		-p std -p panic_abort -p proc_macro --features panic-unwind
 )
