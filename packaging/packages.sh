@@ -13,10 +13,9 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 1700000000)}
 export SOURCE_DATE_EPOCH
 KES_VERSION=$version
-KES_DATE=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 # Whoever releases packages puts his name here.
 KES_MAINTAINER=${KES_MAINTAINER:-kes maintainers <maintainers@kes.invalid>}
-export KES_VERSION KES_DATE KES_MAINTAINER
+export KES_VERSION KES_MAINTAINER
 
 rm -rf "$out"
 mkdir -p "$tree/man" "$tree/completion" "$tree/monitoring"
@@ -36,7 +35,8 @@ packaging/dependencies.py notices <"$out/metadata.json" | gzip -9n >"$tree/third
 rm "$out/metadata.json"
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
-for format in deb rpm apk; do "$tools/nfpm" package --config packaging/nfpm.yaml --packager $format --target $out/ >/dev/null; done
+for format in deb rpm apk; do "$tools/nfpm" package --config packaging/nfpm.yaml --packager $format --target $out/ >$out/nfpm.log || { cat $out/nfpm.log >&2; exit 1; }; done
+rm $out/nfpm.log
 cp "$tree/sbom.cdx.json" "$out/kes-$version.cdx.json"
 cp "$tree/kes" "$out/kes-$version-linux-amd64"
 packaging/image.py "$tree/kes" "$tree/third-party-notices.gz" LICENSE "$version" "$SOURCE_DATE_EPOCH" "$out/kes-$version-oci.tar"
