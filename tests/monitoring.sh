@@ -41,6 +41,10 @@ gauge kes_connections_open
 gauge kes_jobs_queued
 gauge kes_keystore_sealed
 NAMES
+missing=$(sed -n 's/^# TYPE \([a-z0-9_]*\) .*/\1/p' metrics.txt | while read -r name; do
+	grep -Eq "^\.It Cm (.* , )?$name( ,|\$)" "$ROOT/man/kes-api.7" || echo "$name"
+done)
+[ -z "$missing" ] && ok "the manual names every metric" || bad "the manual names every metric" "$missing"
 value() { sed -n "s/^$1 //p" metrics.txt; }
 [ "$(value kes_keystore_sealed)" = 1 ] && ok "the store is sealed" || bad "the store is sealed"
 [ "$(value 'kes_http_request_success{code="200"}')" = 4 ] && ok "requests are counted" || bad "requests are counted" "$(grep request metrics.txt)"
