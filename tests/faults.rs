@@ -40,8 +40,9 @@ fn start_after(before: &str, (dir, app): (Dir, String)) -> Server {
 
 #[test]
 fn without_descriptors_clients_wait_and_are_served_when_there_are_some_again() {
-    // Few enough that they end before the room for connections does.
-    let mut server = start_after("ulimit -n 80;", house());
+    // Each core takes some, and there are fewer than connections that the server would like to have.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut server = start_after(&format!("ulimit -n {};", 70 + 3 * cores), house());
     assert_eq!(server.call("PUT", "/v1/key/create/before", "").0, 200);
     let mut client = server.connect("app", "http/1.1");
     client.send(request("PUT", "/v1/key/generate/before", ""));
@@ -59,8 +60,8 @@ fn without_descriptors_clients_wait_and_are_served_when_there_are_some_again() {
     drop(crowd);
 
     assert_eq!(server.call("PUT", "/v1/key/create/after", "").0, 200);
-    let wanted = if during == 200 { 200 } else { 404 };
-    assert_eq!(server.call("PUT", "/v1/key/generate/during", "").0, wanted);
+    let is_there = server.call("PUT", "/v1/key/generate/during", "").0 == 200;
+    assert!(is_there || during != 200, "a key is lost that was acknowledged");
     server.stop();
 }
 
@@ -72,18 +73,18 @@ fn address_space() -> u64 {
     size.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Makes the key `name` over a connection of its own, then sends most of a big request over it and keeps it open. `None`
-/// if the server did not say that the key is made.
-fn create_and_hold(server: &Server, name: &str) -> Option<Client> {
+/// Sends `first` over a connection of its own, whose answer must be 200, then most of a big request, and keeps it open.
+/// `None` if the server did not give that answer.
+fn hold(server: &Server, first: &str) -> Option<Client> {
     let attempt = || {
         let mut client = server.connect("app", "http/1.1");
-        client.send(request("PUT", &format!("/v1/key/create/{name}"), ""));
+        client.send(request("PUT", first, ""));
         let status = client.read_reply().status;
         (status == 200).then_some(client)
     };
     let mut client = catch_unwind(AssertUnwindSafe(attempt)).ok()??;
-    let head =
-        format!("PUT /v1/key/encrypt/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n");
+    client.stream.sock.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let head = "PUT /v1/key/encrypt/mine HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n";
     let _ = client.stream.write_all(head.as_bytes()).and_then(|()| client.stream.write_all(&[b' '; 900_000]));
     Some(client)
 }
@@ -95,7 +96,7 @@ fn without_memory_nothing_acknowledged_is_lost() {
     let mut made = Vec::new();
     for round in 0..40 {
         let name = format!("k{round}");
-        match create_and_hold(&server, &name) {
+        match hold(&server, &format!("/v1/key/create/{name}")) {
             Some(client) => made.push((name, client)),
             None => break,
         }
@@ -115,7 +116,7 @@ fn unfinished_requests_of_all_clients_together_take_a_bounded_amount_of_memory()
     let server = start_after(&format!("ulimit -v {limit};"), house());
     assert_eq!(server.call("PUT", "/v1/key/create/mine", "").0, 200);
     // 350 times 900 kB are more than the limit.
-    let held: Vec<_> = (0..350).map(|round| create_and_hold(&server, &format!("k{round}"))).collect();
+    let held: Vec<_> = (0..350).map(|_| hold(&server, "/v1/key/generate/mine")).collect();
     assert!(held.iter().flatten().count() >= 200);
     assert_eq!(server.call("PUT", "/v1/key/generate/mine", "").0, 200);
     assert_eq!(server.call("PUT", "/v1/key/generate/mine", "{\"context\":\"AAAA\"}").0, 200);

@@ -25,7 +25,7 @@ import (
 )
 
 // patience is more than anything takes that a test waits for.
-const patience = 60 * time.Second
+const patience = 180 * time.Second
 
 // server is what is attacked.
 type server struct {
