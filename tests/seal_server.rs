@@ -294,6 +294,27 @@ fn root_keys_are_rotated_and_forgotten_while_a_server_makes_reads_and_deletes_ke
 }
 
 #[test]
+fn a_server_that_had_nothing_to_do_follows_a_rotation_whose_old_root_key_is_forgotten() {
+    let (dir, app) = new_dir("on");
+    let server = Server::start_in(dir, app, &[]);
+    assert_eq!(server.call("PUT", "/v1/key/create/one", "").0, 200);
+    let status = json(&server.dir, &["seal", "status", "--json"]);
+    let old = status["root_keys"][0]["id"].as_str().unwrap();
+    for _ in 0..2 {
+        good(&server.dir, &["seal", "rotate"]);
+    }
+    let status = json(&server.dir, &["seal", "status", "--json"]);
+    for key in status["root_keys"].as_array().unwrap().iter().skip(1) {
+        good(&server.dir, &["seal", "forget", "--yes", key["id"].as_str().unwrap()]);
+    }
+    assert_ne!(status["root_keys"][0]["id"], old);
+    for (method, path) in [("GET", "describe/one"), ("PUT", "create/two"), ("GET", "describe/two")] {
+        let (status, body) = server.call(method, &format!("/v1/key/{path}"), "");
+        assert_eq!(status, 200, "{path}: {body} {}", server.errors());
+    }
+}
+
+#[test]
 fn an_older_or_foreign_seal_file_is_refused_at_a_reload_and_by_new_keys() {
     let (dir, app) = new_dir("on");
     let mut server = Server::start_in(dir, app, &[]);
@@ -547,7 +568,9 @@ fn on_terminal(dir: &Dir, args: &str, keys: &[&str]) -> (Option<i32>, String) {
             break;
         }
         shown.push_str(&String::from_utf8_lossy(&byte[..n]));
-        while shown.matches(": ").count() + shown.matches("[y/N] ").count() > prompts {
+        // Nothing else that the program prints looks like one of these.
+        let asked = |prompt| shown.matches(prompt).count();
+        while asked("the seal file: ") + asked("passphrase again: ") + asked("[y/N] ") > prompts {
             prompts += 1;
             // Ctrl-C where nothing more was expected, so that no test waits for ever.
             let typed = keys.next().unwrap_or(&"\x03");

@@ -96,7 +96,7 @@ impl FsStore {
         check_place(&dir, &shown, file)?;
         disk::remove_stale_temporaries(file);
         let previous = previous.filter(|previous| previous.dir == dir);
-        let seals = Seals::open(file, unlock, previous.and_then(|previous| previous.seals.as_ref()));
+        let seals = Seals::open(&dir, file, unlock, previous.and_then(|previous| previous.seals.as_ref()));
         let seals = seals.map_err(|cause| cause.to_string())?;
         let notices = settle_phase(&dir, &shown, &seals)?;
         Ok(Self { dir, shown, seals: Some(seals), notices })

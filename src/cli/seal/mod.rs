@@ -85,7 +85,7 @@ fn place(args: &Args) -> Result<Place, Failure> {
 
 /// How far the store has come, with the root keys.
 fn phase(place: &Place) -> Result<Phase, Failure> {
-    Ok(Seals::open(&place.seal_file, &place.source, None).map_err(seal_failure)?.phase())
+    Ok(Seals::open(&place.dir, &place.seal_file, &place.source, None).map_err(seal_failure)?.phase())
 }
 
 /// The cost of guessing a new passphrase.

@@ -1,16 +1,24 @@
 //! How a running store follows its seal file: from plain through adoption to sealed, and from one root key to the next.
 
 use std::{
+    fs::{self, DirEntry},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use crate::seal::{
-    Protection, SealError, SealFile, Sealer, Source,
-    disk::{self, Stamp},
-    root::RootKeys,
-    unlock::Cost,
+use super::{MAX_FILE, key_name};
+use crate::{
+    seal::{
+        Protection, SealError, SealFile, Sealer, Source,
+        disk::{self, Stamp},
+        root::RootKeys,
+        unlock::Cost,
+    },
+    sys::file::{open_to_read, read_up_to},
 };
+
+/// So many key files are tried at most with a seal file that lacks the root key in use.
+const TRIED: usize = 16;
 
 /// Where a store is on its way.
 #[derive(Clone, Debug)]
@@ -49,6 +57,7 @@ pub fn adoption_file(seal_file: &Path) -> PathBuf {
 /// The seal file of a store, read again when it has changed.
 #[derive(Debug)]
 pub struct Seals {
+    dir: PathBuf,
     file: PathBuf,
     adoption: PathBuf,
     source: Source,
@@ -72,9 +81,14 @@ struct State {
 type Stamps = (Option<Stamp>, Option<Stamp>);
 
 impl Seals {
-    /// Reads the seal file if there is one. What `previous` has in use must be in it; what `previous` has unlocked need not
-    /// be unlocked again.
-    pub fn open(file: &Path, source: &Source, previous: Option<&Self>) -> Result<Self, SealError> {
+    /// Reads the seal file of the key directory `dir` if there is one. It must not be older than what `previous` has in use;
+    /// what `previous` has unlocked need not be unlocked again.
+    pub fn open(
+        dir: &Path,
+        file: &Path,
+        source: &Source,
+        previous: Option<&Self>,
+    ) -> Result<Self, SealError> {
         let previous = previous.filter(|previous| previous.file == file);
         let start = match previous {
             Some(previous) if previous.source == *source => previous.state(),
@@ -86,6 +100,7 @@ impl Seals {
         };
         let (file, adoption) = (file.to_owned(), adoption_file(file));
         let mut seals = Self {
+            dir: dir.to_owned(),
             file,
             adoption,
             source: source.clone(),
@@ -161,21 +176,21 @@ impl Seals {
 
     fn read_again(&self, before: &State) -> Result<(Phase, Option<Arc<Protection>>), SealError> {
         if let Some(file) = disk::load(&self.file)? {
-            let (keys, protection) = self.unlock(file, &self.file, before)?;
-            return Ok((Phase::Sealed(Arc::new(Sealer::new(keys))), Some(protection)));
+            let (sealer, protection) = self.unlock(file, &self.file, before)?;
+            return Ok((Phase::Sealed(sealer), Some(protection)));
         }
         if let Some(file) = disk::load(&self.adoption)? {
             if matches!(before.phase, Phase::Sealed(_)) {
                 return Err(gone(&self.file));
             }
-            let (keys, protection) = self.unlock(file, &self.adoption, before)?;
-            return Ok((Phase::Adopting(Arc::new(Sealer::new(keys))), Some(protection)));
+            let (sealer, protection) = self.unlock(file, &self.adoption, before)?;
+            return Ok((Phase::Adopting(sealer), Some(protection)));
         }
         // An adoption may have ended between the two looks.
         match (disk::load(&self.file)?, &before.phase) {
             (Some(file), _) => {
-                let (keys, protection) = self.unlock(file, &self.file, before)?;
-                Ok((Phase::Sealed(Arc::new(Sealer::new(keys))), Some(protection)))
+                let (sealer, protection) = self.unlock(file, &self.file, before)?;
+                Ok((Phase::Sealed(sealer), Some(protection)))
             }
             (None, Phase::Plain) => Ok((Phase::Plain, None)),
             (None, _) => Err(gone(&self.file)),
@@ -187,7 +202,7 @@ impl Seals {
         file: SealFile,
         path: &Path,
         before: &State,
-    ) -> Result<(RootKeys, Arc<Protection>), SealError> {
+    ) -> Result<(Arc<Sealer>, Arc<Protection>), SealError> {
         let at = |cause: SealError| cause.at(path);
         let (keys, protection) = match &before.protection {
             Some(known) if known.unlock() == file.unlock() => match known.open(file) {
@@ -198,11 +213,14 @@ impl Seals {
             _ => self.fetch_and_open(path)?,
         };
         // Never back to a seal file that cannot open what was sealed a moment ago.
+        let opened = Sealer::new(keys);
         if let Some(sealer) = before.phase.sealer() {
             let active = sealer.root_keys().active().id();
-            keys.find(active).ok_or_else(|| at(SealError::LacksRootKeyInUse(active)))?;
+            if opened.root_keys().find(active).is_none() && !opens_keys(&self.dir, &opened) {
+                return Err(at(SealError::LacksRootKeyInUse(active)));
+            }
         }
-        Ok((keys, protection))
+        Ok((Arc::new(opened), protection))
     }
 
     fn fetch_and_open(&self, path: &Path) -> Result<(RootKeys, Arc<Protection>), SealError> {
@@ -225,6 +243,21 @@ impl State {
     fn result(&self) -> Result<Phase, SealError> {
         self.trouble.clone().map_or_else(|| Ok(self.phase.clone()), Err)
     }
+}
+
+/// Whether at least half of some key files open with these root keys. That tells a seal file which has come after the one
+/// that we know, by `kes seal rotate` and `forget` while we had nothing to do, from an older or a foreign one: after a
+/// rotation hardly any key file is left under an older root key, but for those that are being made.
+fn opens_keys(dir: &Path, sealer: &Sealer) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    let opens = |entry: DirEntry| {
+        let name = key_name(&entry)?;
+        let text = open_to_read(&entry.path()).and_then(|file| read_up_to(&file, MAX_FILE)).ok()?;
+        Some(sealer.open(&name, &text).is_ok())
+    };
+    let tried: Vec<bool> = entries.flatten().filter_map(opens).take(TRIED).collect();
+    let opened = tried.iter().filter(|opens| **opens).count();
+    opened > 0 && opened >= tried.len() - opened
 }
 
 fn gone(path: &Path) -> SealError {
