@@ -12,6 +12,7 @@ mod manual;
 mod migrate;
 pub mod output;
 mod pair;
+mod print_config;
 pub mod progress;
 mod provision;
 mod sandbox;

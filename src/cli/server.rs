@@ -11,9 +11,9 @@ use std::{
 use super::{
     Failure, ServerArgs,
     args::Args,
-    banner,
+    banner, print_config,
     sandbox::Sandbox,
-    setup::{Setup, config_file, open_store, read_config},
+    setup::{Setup, config_file, load_config, open_store, read_config},
     table::{Command, Takes, flag},
 };
 use crate::{
@@ -66,6 +66,11 @@ pub static SERVER: Command = Command {
             "Check the configuration and the files it names, and exit.\n'connect' also opens the key store.",
         ),
         flag("strict", Takes::Nothing, "With --check: treat warnings as errors."),
+        flag(
+            "print-config",
+            Takes::Optional("json"),
+            "Print the configuration with its defaults and without secrets, and exit.",
+        ),
     ],
     examples: &["kes server --config config.yml --auth off", "kes server --check --config config.yml"],
     run,
@@ -79,6 +84,10 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(kind) = wanted.as_deref().filter(|kind| !matches!(*kind, "" | "connect")) {
         return Err(args.invalid("check", kind.as_ref(), "only 'connect' is possible"));
     }
+    let form = text("print-config")?;
+    if let Some(form) = form.as_deref().filter(|form| !matches!(*form, "" | "json")) {
+        return Err(args.invalid("print-config", form.as_ref(), "only 'json' is possible"));
+    }
     let args = ServerArgs {
         addr: text("addr")?,
         config: args.value("config").map(PathBuf::from),
@@ -91,6 +100,11 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         check: wanted,
         strict: args.is_on("strict"),
     };
+    if let Some(form) = form {
+        let config = load_config(&args, &config_file(&args)?)?;
+        print_config::print(&config, form == "json")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let done = if args.check.is_some() { check(&args) } else { serve(&args) };
     console::flush(FLUSH);
     done.map(|()| ExitCode::SUCCESS).map_err(Failure::new)

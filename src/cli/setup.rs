@@ -153,12 +153,8 @@ fn load_tls(config: &Config) -> Result<tls::Loaded, String> {
     tls::load(&config.tls, config.api.iter().any(|api| api.skip_auth))
 }
 
-/// Reads the configuration and the TLS files, and prints what is odd about them.
-pub fn read_config(
-    args: &ServerArgs,
-    file: &Path,
-    sandbox: Option<&Sandbox>,
-) -> Result<(Config, tls::Loaded), String> {
+/// Reads the configuration, under the flags that beat it.
+pub fn load_config(args: &ServerArgs, file: &Path) -> Result<Config, String> {
     let overrides = Overrides {
         addr: args.addr.clone(),
         auth: args.auth.clone(),
@@ -166,8 +162,17 @@ pub fn read_config(
         cert: args.cert.clone(),
         strict: args.strict,
     };
-    let config = config::load(file, &overrides, &|name| std::env::var(name).ok())
-        .map_err(|errors| errors.join("\nError: "))?;
+    config::load(file, &overrides, &|name| std::env::var(name).ok())
+        .map_err(|errors| errors.join("\nError: "))
+}
+
+/// Reads the configuration and the TLS files, and prints what is odd about them.
+pub fn read_config(
+    args: &ServerArgs,
+    file: &Path,
+    sandbox: Option<&Sandbox>,
+) -> Result<(Config, tls::Loaded), String> {
+    let config = load_config(args, file)?;
     if config.tls.auth_weakened {
         console::error("Warning: --auth off overrides tls.auth: client certificates are not verified\n");
     }

@@ -14,11 +14,11 @@ use crate::{
         Failure,
         args::Args,
         output,
+        setup::offline_config,
         table::{Command, Positionals, Takes, flag},
         term::{self, Paint},
     },
     client::segment,
-    config,
     policy::Pattern,
     text::json::Object,
 };
@@ -218,8 +218,7 @@ type Rules = (Vec<Pattern>, Vec<Pattern>);
 
 /// The rules of a policy in a configuration file.
 fn rules_in(file: &Path, name: &str) -> Result<Rules, Failure> {
-    let config = config::load(file, &config::Overrides::default(), &|name| std::env::var(name).ok())
-        .map_err(|errors| Failure::new(errors.join("\nError: ")))?;
+    let (_, config) = offline_config(Some(file))?;
     let policy = config.policies.policies.into_iter().find(|policy| policy.name == name);
     let policy =
         policy.ok_or_else(|| Failure::new(format!("there is no policy \"{name}\" in {}", file.display())))?;
