@@ -10,7 +10,7 @@ missing=$(awk '$1 ~ /^(pre|post)(install|remove|upgrade):$/ { print $2 }' nfpm.y
 [ -z "$missing" ] && ok "their scripts are there" || bad "their scripts are there" "$missing"
 unnamed=$(for file in deb/* rpm/* apk/* openrc/* ./*.conf ./*.service; do grep -qF "packaging/${file#./}" nfpm.yaml || echo "$file"; done | grep -v rpmlint.toml)
 [ -z "$unnamed" ] && ok "no script or service file is forgotten" || bad "no script or service file is forgotten" "$unnamed"
-modes=$(awk '/^- src:/ { n++ } /file_info:/ { m++ } END { if (n != m) print n " files, " m " modes" }' nfpm.yaml)
+modes=$(awk '/^- (src|dst):/ { n++ } /file_info:/ { m++ } END { if (n != m) print n " files, " m " modes" }' nfpm.yaml)
 [ -z "$modes" ] && ok "every file's mode is set" || bad "every file's mode is set" "$modes"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -1)
 grep -q "^- semver: $version-1\$" changelog.yaml && ok "the changelog begins with this version" || bad "the changelog begins with this version"
