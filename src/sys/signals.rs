@@ -68,10 +68,8 @@ fn block_all(signals: &[libc::c_int]) -> io::Result<()> {
 
 fn wait_for(signals: &[libc::c_int], timeout: Duration) -> Option<libc::c_int> {
     let set = set_of(signals);
-    let time = libc::timespec {
-        tv_sec: timeout.as_secs() as libc::time_t,
-        tv_nsec: timeout.subsec_nanos() as libc::c_long,
-    };
+    let time =
+        libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as libc::c_long };
     // SAFETY: `set` and `time` live until the call returns; no information about the signal is asked for.
     checked(unsafe { libc::sigtimedwait(&set, std::ptr::null_mut(), &time) }).ok()
 }
