@@ -249,8 +249,8 @@ impl FsStore {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
                 result => result.map_err(failed)?,
             };
-            let successor = prepare(path, &old, &text).map_err(failed)?;
-            successor.sync().map_err(failed)?;
+            let (successor, file) = prepare(path, &old, &text).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
             let displaced = successor.take_place().map_err(failed)?;
             sync_dir(&self.dir).map_err(failed)?;
             // `None`: `kes seal` was faster, or somebody has deleted the key.

@@ -56,7 +56,7 @@ pub fn replace_durably(path: &Path, content: &[u8], operation: &str) -> io::Resu
     let temporary = TemporaryFile::create(path)?;
     give_away(&temporary.file, path);
     fill(&temporary.file, content, operation)?;
-    fs::rename(&temporary.path, path)?;
+    fs::rename(&*temporary.path, path)?;
     fault::point(operation, "after-rename");
     sync_dir(parent_of(path))?;
     fault::point(operation, "after-dir-sync");
@@ -180,7 +180,7 @@ fn create_through_named(path: &Path, content: &[u8], operation: &str) -> io::Res
     let temporary = TemporaryFile::create(path)?;
     give_away(&temporary.file, parent_of(path));
     fill(&temporary.file, content, operation)?;
-    match fs::hard_link(&temporary.path, path) {
+    match fs::hard_link(&*temporary.path, path) {
         // A file system without hard links (FAT, some FUSE and SMB mounts) can still rename without overwriting.
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) => {
             rename_without_overwriting(&temporary.path, path)
@@ -207,11 +207,14 @@ fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A file `.NAME.RANDOM.tmp` beside `NAME`, removed when dropped.
+/// A file `.NAME.RANDOM.tmp` beside `NAME`.
 pub(super) struct TemporaryFile {
     pub(super) file: File,
-    pub(super) path: PathBuf,
+    pub(super) path: TemporaryName,
 }
+
+/// The name of a temporary file, which is removed when this is dropped.
+pub(super) struct TemporaryName(PathBuf);
 
 impl TemporaryFile {
     fn create(target: &Path) -> io::Result<Self> {
@@ -226,14 +229,21 @@ impl TemporaryFile {
         name.push(format!(".{}{suffix}", hex(&random)));
         let path = parent_of(target).join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path)?;
-        Ok(Self { file, path })
+        Ok(Self { file, path: TemporaryName(path) })
     }
 }
 
-impl Drop for TemporaryFile {
+impl std::ops::Deref for TemporaryName {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryName {
     fn drop(&mut self) {
         // After a rename it is gone already; what a crash leaves is removed at a later start.
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.0);
     }
 }
 

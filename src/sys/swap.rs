@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     checked, fault,
-    file::{TemporaryFile, link_unnamed, parent_of, sync_dir},
+    file::{TemporaryFile, TemporaryName, link_unnamed, parent_of, sync_dir},
 };
 
 /// How the names of temporary files of this module end.
@@ -25,42 +25,36 @@ const SUFFIX: &str = ".swap.tmp";
 
 /// A file that is written and waits to take the place of another.
 pub struct Successor {
-    temporary: TemporaryFile,
+    temporary: TemporaryName,
     path: PathBuf,
     old: (u64, u64),
 }
 
 /// What has lost its name to a [`Successor`]. It is removed when this is dropped, which should be after the directory has
 /// been synced.
-pub struct Displaced(#[expect(dead_code, reason = "removes its file when dropped")] Option<TemporaryFile>);
+pub struct Displaced(#[expect(dead_code, reason = "removes its file when dropped")] Option<TemporaryName>);
 
-/// Writes a successor, with mode 0600 and the owner of the file at `path`, whose metadata are `old`. It is not on the disk
-/// before [`Successor::sync`] or [`sync_file_system`].
-pub fn prepare(path: &Path, old: &Metadata, content: &[u8]) -> io::Result<Successor> {
-    let mut temporary = TemporaryFile::with_suffix(path, SUFFIX)?;
-    keep_owner(&temporary.file, old)?;
-    temporary.file.write_all(content)?;
-    Ok(Successor { temporary, path: path.to_owned(), old: identity(old) })
+/// Writes a successor, with mode 0600 and the owner of the file at `path`, whose metadata are `old`. The file itself comes
+/// with it: until it, or the whole file system, has been synced, the content is not on the disk.
+pub fn prepare(path: &Path, old: &Metadata, content: &[u8]) -> io::Result<(Successor, File)> {
+    let TemporaryFile { mut file, path: temporary } = TemporaryFile::with_suffix(path, SUFFIX)?;
+    keep_owner(&file, old)?;
+    file.write_all(content)?;
+    Ok((Successor { temporary, path: path.to_owned(), old: identity(old) }, file))
 }
 
 impl Successor {
-    /// Puts the content on the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        self.temporary.file.sync_all()
-    }
-
     /// Takes the old file's place in one step. `None`: the old file is not there any more, and whatever has its name now
     /// keeps it.
     pub fn take_place(self) -> io::Result<Option<Displaced>> {
-        match exchange(&self.temporary.path, &self.path) {
+        match exchange(&self.temporary, &self.path) {
             Ok(())
-                if fs::symlink_metadata(&self.temporary.path)
-                    .is_ok_and(|data| identity(&data) == self.old) =>
+                if fs::symlink_metadata(&*self.temporary).is_ok_and(|data| identity(&data) == self.old) =>
             {
                 Ok(Some(Displaced(Some(self.temporary))))
             }
             // Somebody has removed the old file and made another: give that its name back, unless it is gone as well.
-            Ok(()) => match exchange(&self.temporary.path, &self.path) {
+            Ok(()) => match exchange(&self.temporary, &self.path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
                 _ => Ok(None),
             },
@@ -71,7 +65,7 @@ impl Successor {
             {
                 match fs::symlink_metadata(&self.path) {
                     Ok(data) if identity(&data) == self.old => {
-                        fs::rename(&self.temporary.path, &self.path).map(|()| Some(Displaced(None)))
+                        fs::rename(&*self.temporary, &self.path).map(|()| Some(Displaced(None)))
                     }
                     Ok(_) => Ok(None),
                     Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -86,15 +80,14 @@ impl Successor {
 /// Puts new content in the place of a file, durably. The new file is returned open and locked: it has been since before
 /// anybody could see it. `operation` names the fault points on the way.
 pub fn replace_locked(path: &Path, old: &Metadata, content: &[u8], operation: &str) -> io::Result<File> {
-    let successor = prepare(path, old, content)?;
+    let (successor, file) = prepare(path, old, content)?;
     fault::point(operation, "after-seal-write");
-    successor.sync()?;
-    let file = successor.temporary.file.try_clone()?;
+    file.sync_all()?;
     if !try_lock(&file)? {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     fault::point(operation, "after-seal-sync");
-    fs::rename(&successor.temporary.path, path)?;
+    fs::rename(&*successor.temporary, path)?;
     fault::point(operation, "after-seal-rename");
     sync_dir(parent_of(path))?;
     fault::point(operation, "after-seal-dir-sync");
@@ -212,8 +205,8 @@ mod tests {
     fn a_successor_takes_the_place_and_the_old_file_goes() {
         let dir = TestDir::new("place");
         let (path, old) = dir.file("old");
-        let successor = prepare(&path, &old, b"new").unwrap();
-        successor.sync().unwrap();
+        let (successor, file) = prepare(&path, &old, b"new").unwrap();
+        file.sync_all().unwrap();
         let displaced = successor.take_place().unwrap().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         drop(displaced);
@@ -224,14 +217,14 @@ mod tests {
     fn a_deleted_file_does_not_come_back_and_a_new_one_is_not_lost() {
         let dir = TestDir::new("deleted");
         let (path, old) = dir.file("old");
-        let successor = prepare(&path, &old, b"sealed old").unwrap();
+        let (successor, _) = prepare(&path, &old, b"sealed old").unwrap();
         fs::remove_file(&path).unwrap();
         assert!(successor.take_place().unwrap().is_none());
         assert_eq!(dir.names(), 0);
 
         let (path, old) = dir.file("old");
         let kept = File::open(&path).unwrap();
-        let successor = prepare(&path, &old, b"sealed old").unwrap();
+        let (successor, _) = prepare(&path, &old, b"sealed old").unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"another").unwrap();
         assert!(successor.take_place().unwrap().is_none());

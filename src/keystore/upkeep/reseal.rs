@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// So many files are written before all are put on the disk at once. Each is open meanwhile, and 1024 may be.
-const BATCH: usize = 512;
+/// So many files are written before all are put on the disk at once, which is what takes long.
+const BATCH: usize = 4096;
 
 /// What came of it.
 #[derive(Default, Debug)]
@@ -116,7 +116,7 @@ impl Work<'_> {
         if self.sealer.open(name, sealed.as_bytes())?[..] != value[..] {
             return Err(UpkeepError::Disk(format!("key '{name}' does not open after it was sealed")));
         }
-        let successor = prepare(path, &data, sealed.as_bytes())
+        let (successor, _) = prepare(path, &data, sealed.as_bytes())
             .map_err(|cause| UpkeepError::disk("cannot write beside", path, &cause))?;
         self.batch.push(successor);
         if self.batch.len() >= BATCH {
