@@ -58,14 +58,25 @@ impl SecretBytes {
 
     /// Appends `bytes`.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
+        self.reserve(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Appends `count` zeros.
+    pub fn grow(&mut self, count: usize) {
+        self.reserve(count);
+        self.0.resize(self.0.len() + count, 0);
+    }
+
+    /// Makes room for `more` bytes; what had to be moved is wiped where it was.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.0.len() + more;
         if needed > self.0.capacity() {
             let mut bigger = Vec::with_capacity(needed.max(self.0.capacity() * 2));
             bigger.extend_from_slice(&self.0);
             self.0.zeroize();
             self.0 = bigger;
         }
-        self.0.extend_from_slice(bytes);
     }
 
     /// Shortens the buffer to `len` bytes; the rest stays in the capacity and is wiped on drop.

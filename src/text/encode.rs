@@ -26,14 +26,8 @@ pub fn base64(bytes: &[u8]) -> String {
 /// Appends `bytes` as standard base64 with padding to `out`, without a copy elsewhere.
 pub fn base64_into(bytes: &[u8], out: &mut SecretBytes) {
     let start = out.len();
-    // 768 bytes make 1024 characters, so that only the last piece is padded.
-    let mut piece = [0; 1024];
-    for chunk in bytes.chunks(768) {
-        let n = BASE64.encode_slice(chunk, &mut piece).expect("768 bytes fit in 1024 characters");
-        out.extend(&piece[..n]);
-    }
-    zeroize::Zeroize::zeroize(&mut piece);
-    debug_assert_eq!(out.len() - start, bytes.len().div_ceil(3) * 4);
+    out.grow(bytes.len().div_ceil(3) * 4);
+    BASE64.encode_slice(bytes, &mut out[start..]).expect("there is room for all characters");
 }
 
 /// Decodes standard base64; CR and LF anywhere are skipped, as Go does. `None` if it is malformed.
