@@ -81,6 +81,7 @@ tools:
 	@tests/tools.sh mc $(MC)
 	@tests/tools.sh h2spec $(H2SPEC)
 	@tests/tools.sh debian openssl curl mandoc shellcheck python3 nginx haproxy prometheus faketime zsh fish jq setcap=libcap2-bin systemd-analyze=systemd
+	@tests/tools.sh debian valgrind
 	@tests/tools.sh local kesload s3load hostile
 	@tests/tools.sh python seal-reader cryptography==48.0.0
 

@@ -38,6 +38,7 @@ part "panics on purpose" cargo_tests cargo test --locked --features fault-points
 part "man pages" lines tests/man.sh
 part "scripts" lines tests/scripts.sh
 part "packaging" lines tests/packaging.sh
+part "instructions for each request" lines tests/instructions.sh
 part "locked memory and the capability for it" lines tests/capability.sh
 part "completion" lines tests/completion.sh
 part "a reader in another language" lines tests/seal-reader.sh

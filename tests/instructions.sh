@@ -35,12 +35,12 @@ count first -n 1
 count base -n 1
 BASE=$TOTAL
 count keepalive -n 401
-check "generate over HTTP/1.1" 400 30000
+check "generate over HTTP/1.1" 400 43000
 count h2 -n 401 -conn h2
-check "generate over HTTP/2" 400 30000
+check "generate over HTTP/2" 400 45000
 count handshake -n 41 -conn handshake
-check "generate over a new connection" 40 1500000
+check "generate over a new connection" 40 2130000
 count resume -n 41 -conn resume
-check "generate over a resumed connection" 40 1500000
+check "generate over a resumed connection" 40 1360000
 [ -z "${KEEP:-}" ] || cp ./*.out "$KEEP"
 finish
