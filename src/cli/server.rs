@@ -159,6 +159,9 @@ fn serve(args: &ServerArgs) -> Result<(), String> {
     let args = ServerArgs { addr, ..args.clone() };
     let running = Running { args, server, api, setup, sandbox, locked, limits };
     running.announce("=> Server is up and running...");
+    // In a big store this takes a while, and nobody has to wait for it.
+    let keyring = Arc::clone(&running.setup.keyring);
+    running.server.submit(Box::new(move || keyring.tidy()));
     running.notify("READY=1\nSTATUS=Serving");
     running.serve();
     Ok(())

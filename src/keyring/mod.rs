@@ -142,6 +142,11 @@ impl Keyring {
         self.status.wait(waiter)
     }
 
+    /// Removes what a crash has left in the store. Blocks, for as long as it takes to list the store.
+    pub fn tidy(&self) {
+        self.store.tidy();
+    }
+
     /// Asks the store for its status and tells all who wait. Blocks.
     pub fn ask_store(&self) {
         let ask = || self.timed(|store| store.status());

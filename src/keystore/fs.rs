@@ -275,6 +275,11 @@ fn open_in(phase: &Phase, name: &KeyName, text: &[u8]) -> Result<Option<SecretBy
 }
 
 impl KeyStore for FsStore {
+    fn tidy(&self) {
+        // What cannot be removed does no harm: its names are no key names.
+        let _ = remove_stale(&self.dir, ".", STALE);
+    }
+
     fn describe(&self) -> String {
         format!("Filesystem: {}", self.shown)
     }
@@ -355,8 +360,6 @@ fn open_dir(dir: &Path, shown: &str) -> Result<(), String> {
         Err(cause) => return Err(format!("cannot open the key directory '{shown}': {cause}")),
     }
     check_writable(dir).map_err(|cause| format!("key directory '{shown}' is not writable: {cause}"))?;
-    // What is left over does no harm: its names are no key names.
-    let _ = remove_stale(dir, ".", STALE);
     Ok(())
 }
 

@@ -25,6 +25,9 @@ pub trait KeyStore: Send + Sync {
     /// Removes a name and its value, durably.
     fn delete(&self, name: &KeyName) -> Result<(), StoreError>;
 
+    /// Removes what a crash has left behind. It may take its time, and does no harm when it is not done.
+    fn tidy(&self) {}
+
     /// All names that start with `prefix`, sorted bytewise.
     fn list(&self, prefix: &str) -> Result<Vec<KeyName>, StoreError>;
 }

@@ -322,7 +322,7 @@ fn of_two_servers_that_create_the_same_names_exactly_one_wins_each() {
 }
 
 #[test]
-fn only_old_temporary_files_are_removed_at_the_start() {
+fn only_old_temporary_files_are_removed() {
     let place = Place::new("stale");
     place.open().unwrap();
     let old = SystemTime::now() - STALE - Duration::from_secs(60);
@@ -343,6 +343,7 @@ fn only_old_temporary_files_are_removed_at_the_start() {
         make(place.root.join(".other.tmp"), Some(old)),
     ];
     let store = place.open().unwrap();
+    store.tidy();
     gone.iter().for_each(|path| assert!(!path.exists(), "{path:?}"));
     kept.iter().for_each(|path| assert!(path.exists(), "{path:?}"));
     assert_eq!(store.list("").unwrap(), []);
