@@ -86,14 +86,16 @@ impl Worker {
         let mut stop_at = None;
         loop {
             let timeout = if stop_at.is_some() { 10 } else { TICK_MS };
-            for event in self.epoll.wait(&mut events, timeout).unwrap_or(&[]) {
+            let ready = self.epoll.wait(&mut events, timeout).unwrap_or(&[]);
+            // Before the events: what has come in time is in time, however long the work on the others takes.
+            let now = self.hub.now();
+            for event in ready {
                 if event.token() == WAKER {
                     self.waker.lower();
                 } else if let Some(conn) = self.find(event.token()) {
                     guard(&conn, |conn| conn.on_event(event.is_broken(), &mut scratch));
                 }
             }
-            let now = self.hub.now();
             if now - last_tick >= TICK_MS as u64 {
                 last_tick = now;
                 self.expire(now);

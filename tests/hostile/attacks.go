@@ -234,7 +234,7 @@ func slowReader(ctx context.Context, s *server) (string, error) {
 		}
 		<-ctx.Done()
 	}
-	crowd(ctx, 150, func(context.Context) {
+	crowd(ctx, 80, func(context.Context) {
 		if conn, err := s.dialTLS(s.attacker, "http/1.1"); err == nil {
 			one(conn)
 		}

@@ -121,16 +121,35 @@ func (s *server) measure(ctx context.Context, d time.Duration, act func(context.
 	})
 	for range 2 {
 		var c *client
+		served := false // over this connection
+		var trouble time.Time
 		watch(time.Millisecond, func() (err error) {
 			start := time.Now()
+			status := 0
 			if c == nil {
-				if c, err = s.connect(s.normal); err != nil {
-					return fmt.Errorf("a normal client cannot connect: %w", err)
+				served = false
+				c, err = s.connect(s.normal)
+			}
+			if c != nil {
+				status, err = c.generate(s.key)
+			}
+			if err != nil && !served {
+				// A server that is short of time may end a new connection, whose client tries again.
+				if c != nil {
+					c.conn.Close()
+					c = nil
+				}
+				if trouble.IsZero() {
+					trouble = start
+				}
+				if time.Since(trouble) < patience {
+					return nil
 				}
 			}
-			if status, err := c.generate(s.key); err != nil || status != 200 {
+			if err != nil || status != 200 {
 				return fmt.Errorf("a normal client got status %d, %v", status, err)
 			}
+			served, trouble = true, time.Time{}
 			mu.Lock()
 			took = append(took, time.Since(start))
 			mu.Unlock()
