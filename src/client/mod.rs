@@ -100,9 +100,10 @@ impl Client {
         Self { endpoints, tls, timeout, rounds: ROUNDS }
     }
 
-    /// How often all endpoints are tried, instead of three times.
-    pub fn set_rounds(&mut self, rounds: u32) {
-        self.rounds = rounds;
+    /// From now on nothing is repeated, and a request may take no longer than `limit`.
+    pub fn try_once(&mut self, limit: Duration) {
+        self.rounds = 1;
+        self.timeout = Some(self.timeout.map_or(limit, |timeout| timeout.min(limit)));
     }
 
     /// Makes a request and reads the reply.

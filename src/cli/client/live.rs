@@ -92,7 +92,7 @@ pub fn run(
     block_for_view().map_err(failed)?;
     let screen = Arc::new(Screen { is_drawn, was_resized: Mutex::new(false), changed: Condvar::new() });
     let shared = Arc::clone(&screen);
-    thread::Builder::new()
+    let worker = thread::Builder::new()
         .spawn(move || {
             let begun = if is_drawn { term::print(&format!("{HIDE_CURSOR}\x1b[2J")) } else { Ok(()) };
             let failure = match begun.and_then(|()| work(&shared)) {
@@ -110,6 +110,8 @@ pub fn run(
             Some(ViewSignal::Terminate) => end(&screen, 143),
             Some(ViewSignal::Resize) => screen.resize(),
             None if tty::is_abandoned(io::stdout().as_fd()) => end(&screen, 0),
+            // It ends the program itself, unless it has panicked.
+            None if worker.is_finished() => end(&screen, 1),
             None => {}
         }
     }

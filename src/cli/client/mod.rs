@@ -105,8 +105,8 @@ impl Session {
         prefix: &str,
         names: &mut Vec<String>,
     ) -> Result<(), Error> {
-        // A `-` must not end a pattern, and an empty pattern no path.
-        let star = if prefix.is_empty() || prefix.ends_with('-') { "*" } else { "" };
+        // A `-` must not end a pattern, a `_` not be all of it, and nothing is no path.
+        let star = if matches!(prefix, "" | "_") || prefix.ends_with('-') { "*" } else { "" };
         let reply = self.get_json(&format!("{list}{}{star}", crate::client::segment(prefix)))?;
         let page = reply.get(member).and_then(Value::as_array).ok_or_else(odd_reply)?;
         names.extend(page.iter().filter_map(Value::as_str).map(str::to_owned));
