@@ -41,6 +41,7 @@ part "packaging" lines tests/packaging.sh
 part "instructions for each request" lines tests/instructions.sh
 part "locked memory and the capability for it" lines tests/capability.sh
 part "completion" lines tests/completion.sh
+part "examples of the manual and the README" lines tests/manual.sh
 part "a reader in another language" lines tests/seal-reader.sh
 part "from the original and back" lines tests/from-the-original.sh
 part "public SDK, vectors over the API, crashes, bad input" go_tests \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every example of the manual pages and of the README against a real server, and checks every configuration in them.
-# Ports are the only thing that is changed. tests/examples.py says how examples are told apart.
+# Ports are the only thing that is changed. tests/examples.py says how examples are told apart. With arguments, runs only
+# those of these pages (kes-key.1 README.md).
 . "$(dirname "$0")/common.sh"
 for name in $(compgen -e); do
 	case $name in MINIO_* | MC_* | KES_[A-Z]*) [ "$name" = KES_BIN ] || unset "$name" ;; esac
@@ -64,11 +65,15 @@ export KES_SERVER=$ADDRESS MINIO_KMS_KES_CAPATH=$T/server/server.crt
 export KES_CLIENT_KEY=$T/server/client.key KES_CLIENT_CERT=$T/server/client.crt
 ENV
 }
+# What `make run` does once the program is built.
+RUN="$ROOT/packaging/run.sh $KES_BIN \$PWD/run 127.0.0.1:7373"
 # example PAGE NUMBER KIND TEXT: runs one; the environment goes on in the file environment
 example() {
 	local name="$1, example $2" kind=$3 text pid line port=${ADDRESS##*:} i
 	case $kind in run | background) [ -z "$KES_PORT" ] || port=$KES_PORT ;; esac
-	text=$(printf '%b' "$4" | sed "s/127\.0\.0\.1:7373/127.0.0.1:$port/g; s/127\.0\.0\.1:9000/127.0.0.1:$MINIO_PORT/g; s#target/tools/#$T/bin/#g; s/kes:v1:\.\.\./$API_KEY/")
+	text=${4//make run/$RUN}
+	text=${text//'$PWD/target/tools'/$T/bin}
+	text=$(printf '%b' "$text" | sed "s/127\.0\.0\.1:7373/127.0.0.1:$port/g; s/127\.0\.0\.1:9000/127.0.0.1:$MINIO_PORT/g; s#target/tools/#$T/bin/#g; s#kes:v1:\.\.\.#$API_KEY#")
 	[ "$(id -u)" -eq 0 ] || text=${text// --mlock/}
 	if [[ $text == *jq* ]] && ! command -v jq >/dev/null; then return; fi
 	if [[ $text =~ (^|[^a-z])(minio|mc)\  ]] && [ ! -x "$T/bin/minio" ]; then echo "skipped: $name needs MinIO"; return; fi
@@ -95,6 +100,7 @@ $(cat out err)"
 			curl -s -m 5 -f "http://127.0.0.1:$MINIO_PORT/minio/health/live" && ok "$name" || bad "$name" "$(cat "out.$2")"
 		else
 			until_seen 'up and running' "out.$2" $pid && ok "$name" || bad "$name" "$(cat "out.$2")"
+			grep '^export MINIO_KMS' "out.$2" >>environment
 			API_KEY=$(grep -Eo 'kes:v1:[A-Za-z0-9+/=]+' "out.$2")
 		fi
 		;;
@@ -128,6 +134,7 @@ $(cat out err)"
 
 for page in "$ROOT"/man/*.[1-8] "$ROOT/README.md"; do
 	name=${page##*/}
+	[ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
 	python3 "$ROOT/tests/examples.py" "$page" >"$T/examples" || { bad "$name is read"; continue; }
 	[ -s "$T/examples" ] || continue
 	mkdir "$T/$name"
@@ -148,6 +155,7 @@ for page in "$ROOT"/man/*.[1-8] "$ROOT/README.md"; do
 		ADDRESS=$address
 		;;
 	esac
+	cp "$ROOT/README.md" .
 	export HOME=$PWD MC_CONFIG_DIR=$PWD/.mc
 	client_environment >environment
 	case $name in kes-minio.7 | kes-server.8 | kes.1 | README.md) KES_PORT=$(free_port); : >environment ;; esac
