@@ -216,7 +216,11 @@ impl Seals {
         let opened = Sealer::new(keys);
         if let Some(sealer) = before.phase.sealer() {
             let active = sealer.root_keys().active().id();
-            if opened.root_keys().find(active).is_none() && !opens_keys(&self.dir, &opened) {
+            let is_later = || {
+                let is_new = sealer.root_keys().find(opened.root_keys().active().id()).is_none();
+                is_new && opens_keys(&self.dir, &opened)
+            };
+            if opened.root_keys().find(active).is_none() && !is_later() {
                 return Err(at(SealError::LacksRootKeyInUse(active)));
             }
         }
@@ -245,9 +249,10 @@ impl State {
     }
 }
 
-/// Whether at least half of some key files open with these root keys. That tells a seal file which has come after the one
-/// that we know, by `kes seal rotate` and `forget` while we had nothing to do, from an older or a foreign one: after a
-/// rotation hardly any key file is left under an older root key, but for those that are being made.
+/// Whether at least half of some key files open with these root keys. That, and an active root key that we have never seen,
+/// tells a seal file which has come after the one that we know, by `kes seal rotate` and `forget` while we had nothing to
+/// do, from an older or a foreign one: after a rotation hardly any key file is left under an older root key, but for those
+/// that are being made.
 fn opens_keys(dir: &Path, sealer: &Sealer) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let opens = |entry: DirEntry| {
