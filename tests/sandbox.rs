@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, chown, symlink},
+    path::Path,
+};
 
 use support::{Dir, Server};
 
@@ -157,4 +161,17 @@ fn a_reload_that_needs_other_files_changes_nothing_and_asks_for_a_restart() {
     fs::rename(server.dir.join("keys.old"), server.dir.join("keys")).unwrap();
     assert!(!reload(&mut server).contains("Failed"));
     assert_eq!(server.call("GET", "/v1/key/list/", "").0, 200);
+}
+
+#[test]
+fn a_key_that_root_makes_belongs_to_the_owner_of_the_directory() {
+    let server = Server::start("");
+    let keys = server.dir.join("keys");
+    if chown(&keys, Some(12_345), Some(12_346)).is_err() {
+        eprintln!("only root can try this");
+        return;
+    }
+    assert_eq!(server.call("PUT", "/v1/key/create/given", "").0, 200);
+    let data = fs::metadata(keys.join("given")).unwrap();
+    assert_eq!((data.uid(), data.gid()), (12_345, 12_346));
 }

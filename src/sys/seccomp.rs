@@ -27,7 +27,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_lseek, libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_ftruncate,
     libc::SYS_fallocate, libc::SYS_fadvise64, libc::SYS_getdents64, libc::SYS_linkat, libc::SYS_unlinkat,
     libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_mkdirat, libc::SYS_readlinkat, libc::SYS_faccessat,
-    libc::SYS_faccessat2, libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_flock, libc::SYS_getcwd, libc::SYS_umask,
+    libc::SYS_faccessat2, libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_flock, libc::SYS_getcwd, libc::SYS_umask,
     // Memory.
     libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_mlock, libc::SYS_mlock2,
     libc::SYS_munlock,
