@@ -28,7 +28,7 @@ binary() {
 	case $(ldd "$file" 2>&1) in *"statically linked"*) ok "ldd says statically linked" ;; *) bad "ldd says statically linked" "$(ldd "$file" 2>&1)" ;; esac
 	check "it has no interpreter" sh -c "! readelf -lW '$file' | grep -q INTERP"
 	size=$(stat -c %s "$file")
-	[ "$size" -le 3000000 ] && ok "it has at most 3,000,000 bytes ($size)" || bad "it has at most 3,000,000 bytes" "$size"
+	[ "$size" -le 3145728 ] && ok "it has at most 3 MiB ($size bytes)" || bad "it has at most 3 MiB" "$size"
 	check "it holds the list of what it is made of" python3 "$ROOT/tests/packages/contents.py" "$file" "$ROOT/Cargo.lock" "$PACKAGES/kes-$VERSION.cdx.json"
 	check "the sums of all files are right" env -C "$PACKAGES" sha256sum --quiet -c SHA256SUMS
 }
