@@ -7,7 +7,8 @@ set -u
 systemctl is-active --quiet kes.service || exit 0
 pid=$(systemctl show --property=MainPID --value kes.service)
 proc=${KES_PROC:-/proc}/$pid
-if [ "${pid:-0}" -gt 0 ] && cd "$proc/cwd" 2>/dev/null; then
+# By its name: the folder itself belongs to the mounts of the service, and has no path here.
+if [ "${pid:-0}" -gt 0 ] && cd "$(readlink "$proc/cwd")" 2>/dev/null; then
 	if ! { cat "$proc/environ" "$proc/cmdline" && printf -- '--check\0'; } | xargs -0 -x env -i >/dev/null; then
 		cat >&2 <<-TEXT
 			kes: NOT restarted: the new version does not take the configuration (see above); the old one goes on running.
