@@ -41,7 +41,7 @@ static-gnu:
 	@cp target/static-gnu/$(shell uname -m)-unknown-linux-gnu/release/kes target/static-gnu/kes
 	@echo "== target/static-gnu/kes: $$(stat -c %s target/static-gnu/kes) bytes"
 
-.PHONY: packages packaging-tools package-test reproduce
+.PHONY: packages packaging-tools package-test static-panics reproduce
 
 # deb, rpm, apk, OCI image, bill of materials and SHA256SUMS in target/packages.
 packages: static packaging-tools
@@ -51,12 +51,18 @@ packaging-tools:
 	@tests/tools.sh nfpm $(NFPM)
 
 # Installs the packages in Debian systems of their own, starts, upgrades, removes; as root, some minutes.
-package-test: packages
+package-test: packages static-panics
 	@tests/tools.sh debian debootstrap lintian rpmlint rpm
 	@tests/tools.sh minio $(MINIO)
 	@tests/tools.sh mc $(MC)
 	@tests/tools.sh crane $(CRANE)
 	@tests/package-test.sh
+
+# Panics in the static binary are caught: in a build like it that has places to panic. Its unwinder is put together by us.
+static-panics:
+	@packaging/static.sh target/static-faults --features fault-points
+	KES_FAULT_BIN=$(CURDIR)/target/static-faults/kes RUST_BACKTRACE=1 \
+		$(CARGO) test --locked --features fault-points --test faults -- --exact a_panic_costs_one_request_or_one_connection_and_nothing_else
 
 # The static binary twice, in two folders, compared.
 reproduce:

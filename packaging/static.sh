@@ -1,9 +1,11 @@
 #!/bin/sh
-# static.sh [DIR]: builds the static binary for musl with Debian's Rust, into DIR (default target/static)/kes.
+# static.sh [DIR [OPTION...]]: builds the static binary for musl with Debian's Rust, into DIR (default target/static)/kes.
+# The options are for cargo build.
 # Two builds of one commit with the same Debian packages are the same bytes, wherever they are made.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-target/static}
+[ $# -eq 0 ] || shift
 target=x86_64-unknown-linux-musl
 
 missing=
@@ -29,7 +31,7 @@ env -u RUSTC_BOOTSTRAP -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTUP_TOOLCHA
 	KES_COMMIT="${KES_COMMIT:-unknown}" KES_TOP="$PWD" KES_NAME=/src KES_SYSROOT="$PWD/target/musl" \
 	RUSTC="$PWD/packaging/musl/rustc.sh" CC_x86_64_unknown_linux_musl=musl-gcc \
 	CFLAGS_x86_64_unknown_linux_musl="-ffile-prefix-map=$PWD=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-	/usr/bin/cargo build --release --locked --target $target --target-dir "$out/build"
+	/usr/bin/cargo build --release --locked --target $target --target-dir "$out/build" "$@"
 
 # The list of what it is made of, for scanners (rust-audit-info, cargo-audit, trivy, grype ...).
 /usr/bin/cargo metadata --format-version 1 --locked --filter-platform $target >"$out/metadata.json"

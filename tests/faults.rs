@@ -30,8 +30,10 @@ fn house() -> (Dir, String) {
 /// A server that the shell starts after `before`, such as a limit.
 fn start_after(before: &str, (dir, app): (Dir, String)) -> Server {
     let mut command = Command::new("sh");
-    // `KES_BIN` has no places to panic.
-    let with_faults = cfg!(feature = "fault-points").then(|| env!("CARGO_BIN_EXE_kes").into());
+    // `KES_BIN` has no places to panic; `KES_FAULT_BIN` is another build that has them.
+    let with_faults = cfg!(feature = "fault-points").then(|| {
+        std::env::var_os("KES_FAULT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kes").into(), PathBuf::from)
+    });
     let program: PathBuf = with_faults.unwrap_or_else(program);
     let run = format!("{before} exec '{}' server --config config.yml", program.display());
     command.args(["-c", &run]).current_dir(dir.path()).env_remove("KES_CONFIG");
