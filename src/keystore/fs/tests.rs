@@ -564,3 +564,17 @@ fn a_key_made_while_the_root_key_changes_is_sealed_again_before_anybody_hears_of
     store.settle(&name("a"), &path, b"a", Phase::Plain).unwrap();
     assert!(!path.exists());
 }
+
+#[test]
+fn a_running_store_takes_no_seal_file_that_opens_none_of_its_keys() {
+    let place = Place::new("foreign-seal");
+    fs::create_dir(place.keys()).unwrap();
+    put_seal(&place.seal_file(), &[1]);
+    let store = place.open().unwrap();
+    store.create(&name("a"), b"a").unwrap();
+    put_seal(&place.seal_file(), &[3]);
+    let refused = failure(store.create(&name("b"), b"b"));
+    assert!(refused.contains("which is in use"), "{refused}");
+    assert!(!place.keys().join("b").exists());
+    assert_eq!(&store.get(&name("a")).unwrap()[..], b"a", "what is known stays in use");
+}
