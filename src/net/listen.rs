@@ -1,119 +1,87 @@
-//! The accept thread: takes connections, keeps to the ceiling, deals them out to the workers.
+//! How connections come in: every worker watches every listener, and one that waits takes the connection. That spares the
+//! hand-over from a thread of its own, a twentieth of what a new connection costs (`docs/performance.md`).
 
 use std::{
     io,
-    net::TcpListener,
-    os::fd::AsFd,
-    sync::{Arc, atomic::Ordering},
-    thread::JoinHandle,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use super::{Door, Hub, worker::Worker};
-use crate::sys::epoll::{Epoll, Event, Interest, Waker};
-
-/// How long to wait before accepting again when there is no room for a connection.
-const PAUSE: Duration = Duration::from_millis(20);
+use super::{Door, Hub};
+use crate::sys::network;
 
 /// How often at most the log says that there is no room.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts the thread. It ends, and gives the listener up, when the end was called for.
-pub(super) fn start(
-    listener: super::Listener,
+/// A listener, as the workers share it.
+pub(super) struct Gate {
+    socket: TcpListener,
     door: Door,
-    hub: Arc<Hub>,
-    workers: Vec<Arc<Worker>>,
-) -> io::Result<(End, JoinHandle<()>)> {
-    let socket = Arc::new(listener.socket);
-    let (end, wait) = match listener.is_shared {
-        false => (End::Shutdown(Arc::clone(&socket)), None),
-        true => {
-            socket.set_nonblocking(true)?;
-            let (epoll, waker) = (Epoll::new()?, Arc::new(Waker::new()?));
-            epoll.add(socket.as_fd(), 0, Interest::Read)?;
-            epoll.add(waker.as_fd(), 1, Interest::Read)?;
-            (End::Wake(waker), Some(epoll))
-        }
-    };
-    let thread = super::spawn("kes-listen", move || {
-        let mut acceptor = Acceptor { socket, wait, door, hub, workers, next: 0, complained: None };
-        while !acceptor.hub.stopping.load(Ordering::Acquire) {
-            if let Err(error) = acceptor.accept() {
-                acceptor.complain(&error);
-                std::thread::sleep(PAUSE);
-            }
-        }
-    })?;
-    Ok((end, thread))
+    is_shared: bool,
+    complained: Mutex<Option<Instant>>,
 }
 
-/// How to end the wait of an accept thread for a connection.
-pub(super) enum End {
-    /// The socket stops listening, so that it refuses connections at once.
-    Shutdown(Arc<TcpListener>),
-    /// The socket is also somebody else's, who goes on listening: the thread is woken.
-    Wake(Arc<Waker>),
-}
-
-impl End {
-    /// Ends the wait. `stopping` must have been set.
-    pub(super) fn call(&self) {
-        match self {
-            Self::Shutdown(socket) => {
-                let _ = crate::sys::network::stop_listening(socket.as_fd());
-            }
-            Self::Wake(waker) => waker.wake(),
-        }
+impl Gate {
+    /// Makes `listener` ready for workers that must not wait.
+    pub(super) fn new(listener: super::Listener, door: Door) -> io::Result<Self> {
+        let super::Listener { socket, is_shared } = listener;
+        socket.set_nonblocking(true)?;
+        network::set_nodelay(socket.as_fd())?;
+        Ok(Self { socket, door, is_shared, complained: Mutex::default() })
     }
-}
 
-struct Acceptor {
-    socket: Arc<TcpListener>,
-    /// Where to wait before accepting, if accepting itself does not wait.
-    wait: Option<Epoll>,
-    door: Door,
-    hub: Arc<Hub>,
-    workers: Vec<Arc<Worker>>,
-    next: usize,
-    complained: Option<Instant>,
-}
+    /// What comes through it.
+    pub(super) fn door(&self) -> Door {
+        self.door
+    }
 
-impl Acceptor {
-    /// Waits for a connection and hands it on. An error means that there is no room for another one now.
-    fn accept(&mut self) -> io::Result<()> {
-        if self.hub.open.load(Ordering::Relaxed) >= self.hub.limits.connections {
-            return Err(io::Error::other("too many open connections"));
+    /// Where it listens.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Takes a connection, for which there is a place in `hub` then; `None` if nobody waits for one. An error means that
+    /// there is no room for another one now.
+    pub(super) fn accept(&self, hub: &Hub) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        if hub.stopping.load(Ordering::Acquire) {
+            return Ok(None);
         }
-        if self.door == Door::Probe && self.hub.probes.load(Ordering::Relaxed) >= self.hub.limits.probes {
-            return Err(io::Error::other("too many open connections for probes"));
+        hub.enter(self.door)?;
+        let accepted = network::accept(&self.socket);
+        if accepted.is_err() {
+            hub.leave(self.door);
         }
-        if let Some(epoll) = &self.wait {
-            epoll.wait(&mut [Event::empty(); 2], -1)?;
-            if self.hub.stopping.load(Ordering::Acquire) {
-                return Ok(());
-            }
-        }
-        match crate::sys::network::accept(&self.socket) {
-            Ok((socket, remote)) => {
-                let worker = &self.workers[self.next % self.workers.len()];
-                self.next = self.next.wrapping_add(1);
-                // A connection that cannot be watched is closed by being dropped.
-                let _ = worker.adopt(socket, remote, self.door);
-                Ok(())
-            }
+        match accepted {
+            Ok(accepted) => Ok(Some(accepted)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Err(error),
-                // All else is about the connection that was to be accepted (accept(2)), or the end.
-                _ => Ok(()),
+                // Nobody is there; or it is about the connection that was to be accepted (accept(2)), or the end.
+                _ => Ok(None),
             },
         }
     }
 
-    fn complain(&mut self, error: &io::Error) {
-        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
-            self.hub.api.log().warn(&format!("cannot accept connections: {error}; clients wait"));
+    /// Says in the log that nobody comes in just now.
+    pub(super) fn complain(&self, error: &io::Error, hub: &Hub) {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            *complained = Some(Instant::now());
+            hub.api.log().warn(&format!("cannot accept connections: {error}; clients wait"));
         }
+    }
+
+    /// Refuses connections from now on, unless the socket is also somebody else's, who goes on listening.
+    pub(super) fn shut(&self) {
+        if !self.is_shared {
+            let _ = network::stop_listening(self.socket.as_fd());
+        }
+    }
+}
+
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -2,9 +2,9 @@
 //! Knows TLS and the two protocols as state machines; no routes, keys or policies.
 //!
 //! ```text
-//! listen ── accepts, counts ──▶ worker (epoll) ── owns many connections ──▶ conn ── tls ── http ── api
-//!                                                                            ▲                      │ late
-//!                                                                            └──── blocking ◀───────┘
+//! listen ──▶ worker (epoll) ── accepts, counts, owns many connections ──▶ conn ── tls ── http ── api
+//!                                                                          ▲                      │ late
+//!                                                                          └──── blocking ◀───────┘
 //! ```
 
 mod blocking;
@@ -110,24 +110,25 @@ impl Hub {
         Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX - 1)
     }
 
-    /// Counts an open connection.
-    fn count(&self, door: Door) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        if door == Door::Probe {
-            self.probes.fetch_add(1, Ordering::Relaxed);
+    /// Takes a place for a connection; an error if there is none.
+    fn enter(&self, door: Door) -> io::Result<()> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(io::Error::other("too many open connections"));
         }
-        let metrics = &self.api.metrics().net;
-        metrics.accepted.add();
-        metrics.open.change(1);
+        if door == Door::Probe && self.probes.fetch_add(1, Ordering::Relaxed) >= self.limits.probes {
+            self.leave(door);
+            return Err(io::Error::other("too many open connections for probes"));
+        }
+        Ok(())
     }
 
-    /// Takes back what [`Hub::count`] counted.
-    fn forget(&self, door: Door) {
+    /// Gives back the place that [`Hub::enter`] took.
+    fn leave(&self, door: Door) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         if door == Door::Probe {
             self.probes.fetch_sub(1, Ordering::Relaxed);
         }
-        self.api.metrics().net.open.change(-1);
     }
 
     /// Whether there are so many connections that idle ones are closed early.
@@ -152,7 +153,7 @@ impl Hub {
     }
 
     /// Takes back what [`Hub::admit`] counted.
-    fn leave(&self, peer: &Option<Identity>) {
+    fn dismiss(&self, peer: &Option<Identity>) {
         let mut counts = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(peer) {
             *count -= 1;
@@ -184,15 +185,9 @@ pub struct Listeners {
 /// A running server.
 pub struct Server {
     hub: Arc<Hub>,
-    doors: Vec<OpenDoor>,
+    gates: Vec<Arc<listen::Gate>>,
+    addresses: Vec<SocketAddr>,
     workers: Vec<(Arc<worker::Worker>, JoinHandle<()>)>,
-}
-
-/// A listener and the thread that accepts from it.
-struct OpenDoor {
-    address: SocketAddr,
-    end: listen::End,
-    accepting: JoinHandle<()>,
 }
 
 impl Server {
@@ -223,23 +218,20 @@ impl Server {
             stopping: AtomicBool::new(false),
             started: Instant::now(),
         });
-        let workers =
-            (0..limits.workers).map(|_| worker::start(Arc::clone(&hub))).collect::<io::Result<Vec<_>>>()?;
         let api = Some((listeners.api, Door::Api));
         let probe = listeners.probe.map(|listener| (listener, Door::Probe));
-        let mut doors = Vec::new();
-        for (listener, door) in [api, probe].into_iter().flatten() {
-            let address = listener.socket.local_addr()?;
-            let all = workers.iter().map(|(worker, _)| Arc::clone(worker)).collect();
-            let (end, accepting) = listen::start(listener, door, Arc::clone(&hub), all)?;
-            doors.push(OpenDoor { address, end, accepting });
-        }
-        Ok(Self { hub, doors, workers })
+        let gates = [api, probe].into_iter().flatten();
+        let gates: Vec<_> = gates
+            .map(|(listener, door)| listen::Gate::new(listener, door).map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        let addresses = gates.iter().map(|gate| gate.address()).collect::<io::Result<_>>()?;
+        let workers = worker::start(&hub, &gates)?;
+        Ok(Self { hub, gates, addresses, workers })
     }
 
     /// Where the server really listens (the ports may have been 0): the API first, then the probes.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.doors.iter().map(|door| door.address)
+        self.addresses.iter().copied()
     }
 
     /// Uses `tls` for all handshakes from now on.
@@ -255,10 +247,7 @@ impl Server {
     /// Closes the listeners at once, lets running requests finish for [`GRACE`], then cuts every connection.
     pub fn stop(mut self) {
         self.hub.stopping.store(true, Ordering::Release);
-        for door in self.doors.drain(..) {
-            door.end.call();
-            let _ = door.accepting.join();
-        }
+        self.gates.iter().for_each(|gate| gate.shut());
         self.workers.iter().for_each(|(worker, _)| worker.wake());
         for (_, thread) in self.workers.drain(..) {
             let _ = thread.join();

@@ -1,11 +1,14 @@
-//! A worker: one thread, one epoll instance, and the connections that it keeps until they end.
+//! A worker: one thread, one epoll instance, the listeners, and the connections that it keeps until they end.
 
 use std::{
     io,
     net::{SocketAddr, TcpStream},
     os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::Instant,
 };
@@ -13,14 +16,34 @@ use std::{
 use super::{
     Door, GRACE, Hub,
     conn::{Conn, Scratch},
+    listen::Gate,
 };
-use crate::sys::epoll::{Epoll, Event, Interest, Waker};
+use crate::{
+    http::Millis,
+    sys::epoll::{Epoll, Event, Interest, Waker},
+};
 
 /// How often deadlines are looked at while there are connections.
 const TICK_MS: i32 = 250;
 
+/// How long a worker takes no connections after it has found no room for one.
+const PAUSE_MS: i32 = 20;
+
+/// How many connections a worker takes before it looks after those that it has.
+const BATCH: usize = 16;
+
+/// A worker keeps a connection that it has taken unless another one has this many fewer: to hand it over costs more than to
+/// keep it, but long-lived connections must not all be with one worker.
+const UNEVEN: usize = 4;
+
+/// How often a worker looks whether something has come, and lets other threads go first, before it goes to sleep.
+const LOOKS: usize = 2;
+
 /// Token of the waker; connections count from 0 and never get there.
 const WAKER: u64 = u64::MAX;
+
+/// Tokens of the listeners are this and the ones above; connections do not get there, either.
+const GATES: u64 = (u32::MAX as u64) << 32;
 
 /// What other threads see of a worker.
 pub(super) struct Worker {
@@ -28,29 +51,100 @@ pub(super) struct Worker {
     hub: Arc<Hub>,
     waker: Waker,
     table: Mutex<Table>,
+    /// How many connections it has.
+    load: AtomicUsize,
 }
 
-/// Starts a worker's thread.
-pub(super) fn start(hub: Arc<Hub>) -> io::Result<(Arc<Worker>, JoinHandle<()>)> {
-    let (epoll, waker) = (Epoll::new()?, Waker::new()?);
-    epoll.add(waker.as_fd(), WAKER, Interest::Read)?;
-    let worker = Arc::new(Worker { epoll, hub, waker, table: Mutex::default() });
-    let thread = super::spawn("kes-worker", {
-        let worker = Arc::clone(&worker);
-        move || worker.run()
-    })?;
-    Ok((worker, thread))
+/// Starts the threads of all workers, which take connections through `gates`.
+pub(super) fn start(hub: &Arc<Hub>, gates: &[Arc<Gate>]) -> io::Result<Vec<(Arc<Worker>, JoinHandle<()>)>> {
+    let all: Arc<[_]> = (0..hub.limits.workers)
+        .map(|_| Worker::new(Arc::clone(hub)).map(Arc::new))
+        .collect::<io::Result<_>>()?;
+    let run = |worker: &Arc<Worker>| {
+        let gates = gates.iter().map(|gate| Entrance { gate: Arc::clone(gate), is_watched: false }).collect();
+        let entrances = Entrances { worker: Arc::clone(worker), all: Arc::clone(&all), gates, again: None };
+        let thread = super::spawn("kes-worker", move || entrances.worker.clone().run(entrances))?;
+        Ok((Arc::clone(worker), thread))
+    };
+    all.iter().map(run).collect()
+}
+
+/// The listeners, as one worker watches them.
+struct Entrances {
+    worker: Arc<Worker>,
+    /// All workers, this one among them.
+    all: Arc<[Arc<Worker>]>,
+    gates: Vec<Entrance>,
+    /// When to watch all of them again, if one was found with no room behind it.
+    again: Option<Millis>,
+}
+
+struct Entrance {
+    gate: Arc<Gate>,
+    is_watched: bool,
+}
+
+impl Entrances {
+    /// Watches all of them.
+    fn open(&mut self) {
+        self.again = None;
+        for (token, entrance) in (GATES..).zip(&mut self.gates).filter(|(_, entrance)| !entrance.is_watched) {
+            entrance.is_watched =
+                self.worker.epoll.add(entrance.gate.as_fd(), token, Interest::Connections).is_ok();
+            if !entrance.is_watched {
+                self.again = Some(self.worker.hub.now() + PAUSE_MS as u64);
+            }
+        }
+    }
+
+    /// Watches none of them.
+    fn close(&mut self) {
+        self.again = None;
+        for entrance in self.gates.iter_mut().filter(|entrance| entrance.is_watched) {
+            entrance.is_watched = false;
+            let _ = self.worker.epoll.remove(entrance.gate.as_fd());
+        }
+    }
+
+    /// Takes connections at the listener of `token`; without room for them, leaves it alone for a while.
+    fn admit(&mut self, token: u64) {
+        let Some(entrance) = self.gates.get_mut((token - GATES) as usize) else { return };
+        for _ in 0..BATCH {
+            match entrance.gate.accept(&self.worker.hub) {
+                // A connection that cannot be watched is closed by being dropped.
+                Ok(Some((socket, remote))) => {
+                    drop(keeper(&self.worker, &self.all).adopt(socket, remote, entrance.gate.door()));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    entrance.gate.complain(&error, &self.worker.hub);
+                    entrance.is_watched = self.worker.epoll.remove(entrance.gate.as_fd()).is_err();
+                    self.again = Some(self.worker.hub.now() + PAUSE_MS as u64);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Who gets a connection that `taker` has taken.
+fn keeper<'a>(taker: &'a Arc<Worker>, all: &'a [Arc<Worker>]) -> &'a Arc<Worker> {
+    let load = |worker: &Arc<Worker>| worker.load.load(Ordering::Relaxed);
+    match all.iter().min_by_key(|worker| load(worker)) {
+        Some(least) if load(least) + UNEVEN <= load(taker) => least,
+        _ => taker,
+    }
 }
 
 impl Worker {
-    /// Takes over a new connection.
-    pub(super) fn adopt(
-        self: &Arc<Self>,
-        socket: TcpStream,
-        remote: SocketAddr,
-        door: Door,
-    ) -> io::Result<()> {
-        socket.set_nodelay(true)?;
+    fn new(hub: Arc<Hub>) -> io::Result<Self> {
+        let (epoll, waker) = (Epoll::new()?, Waker::new()?);
+        epoll.add(waker.as_fd(), WAKER, Interest::Read)?;
+        Ok(Self { epoll, hub, waker, table: Mutex::default(), load: AtomicUsize::new(0) })
+    }
+
+    /// Takes over a new connection, for which there is a place.
+    fn adopt(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr, door: Door) -> io::Result<()> {
         let conn = {
             let mut table = self.table();
             let token = table.reserve();
@@ -58,7 +152,10 @@ impl Worker {
             table.put(token, Arc::clone(&conn));
             conn
         };
-        self.hub.count(door);
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let metrics = &self.hub.api.metrics().net;
+        metrics.accepted.add();
+        metrics.open.change(1);
         let watched = conn.watch();
         if watched.is_err() {
             self.remove(conn.token());
@@ -70,7 +167,9 @@ impl Worker {
     pub(super) fn remove(&self, token: u64) {
         let removed = self.table().take(token);
         if let Some(conn) = removed {
-            self.hub.forget(conn.door());
+            self.load.fetch_sub(1, Ordering::Relaxed);
+            self.hub.api.metrics().net.open.change(-1);
+            self.hub.leave(conn.door());
         }
     }
 
@@ -79,19 +178,26 @@ impl Worker {
         self.waker.wake();
     }
 
-    fn run(&self) {
+    fn run(&self, mut entrances: Entrances) {
         let mut events = [Event::empty(); 256];
         let mut scratch = Scratch::new();
         let mut last_tick = self.hub.now();
         let mut stop_at = None;
+        entrances.open();
         loop {
-            let timeout = if stop_at.is_some() { 10 } else { TICK_MS };
-            let ready = self.epoll.wait(&mut events, timeout).unwrap_or(&[]);
+            let timeout = match (stop_at, entrances.again) {
+                (Some(_), _) => 10,
+                (_, Some(_)) => PAUSE_MS,
+                _ => TICK_MS,
+            };
+            let ready = self.await_events(&mut events, timeout);
             // Before the events: what has come in time is in time, however long the work on the others takes.
             let now = self.hub.now();
             for event in ready {
                 if event.token() == WAKER {
                     self.waker.lower();
+                } else if event.token() >= GATES {
+                    entrances.admit(event.token());
                 } else if let Some(conn) = self.find(event.token()) {
                     guard(&conn, |conn| conn.on_event(event.is_broken(), &mut scratch));
                 }
@@ -101,8 +207,12 @@ impl Worker {
                 self.expire(now);
             }
             if !self.hub.stopping.load(Ordering::Acquire) {
+                if entrances.again.is_some_and(|again| again <= now) {
+                    entrances.open();
+                }
                 continue;
             }
+            entrances.close();
             let deadline = *stop_at.get_or_insert_with(|| {
                 self.all().iter().for_each(|conn| guard(conn, |conn| conn.shut_down()));
                 Instant::now() + GRACE
@@ -112,6 +222,19 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Waits up to `timeout` milliseconds for events. To sleep and be woken costs more than to look again, and while others
+    /// have their turn more than one event may come.
+    fn await_events<'a>(&self, events: &'a mut [Event], timeout: i32) -> &'a [Event] {
+        for _ in 0..LOOKS {
+            let count = self.epoll.wait(events, 0).map_or(0, <[_]>::len);
+            if count > 0 {
+                return &events[..count];
+            }
+            std::thread::yield_now();
+        }
+        self.epoll.wait(events, timeout).unwrap_or(&[])
     }
 
     /// Ends what has taken too long; when there is little room left, also connections that do nothing.
@@ -183,7 +306,7 @@ impl Table {
             return None;
         }
         let conn = place.conn.take()?;
-        // The highest generation is left out, so that no token equals the waker's.
+        // The highest generation is left out, so that no token equals the waker's or a listener's.
         place.generation = if place.generation >= u32::MAX - 1 { 0 } else { place.generation + 1 };
         self.free.push(token as u32);
         Some(conn)

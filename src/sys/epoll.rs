@@ -16,6 +16,8 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// Connections to accept, of which each is told to one of the instances that watch the listener.
+    Connections,
 }
 
 impl Interest {
@@ -24,6 +26,7 @@ impl Interest {
             Self::Errors => 0,
             Self::Read => libc::EPOLLIN,
             Self::Write => libc::EPOLLOUT,
+            Self::Connections => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
         }) as u32
     }
 }
@@ -50,7 +53,7 @@ impl Event {
     }
 }
 
-/// An epoll instance. Descriptors leave it by being closed.
+/// An epoll instance. Descriptors leave it also by being closed.
 pub struct Epoll(OwnedFd);
 
 impl Epoll {
@@ -70,6 +73,11 @@ impl Epoll {
     /// Changes what a watched descriptor is watched for.
     pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
+    }
+
+    /// Ceases to watch `fd`.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::Errors)
     }
 
     /// Waits up to `timeout_ms` (negative: for ever) and returns the events, none after a signal or the time.

@@ -15,7 +15,12 @@ pub fn set_backlog(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     checked(unsafe { libc::listen(listener.as_raw_fd(), backlog) }).map(|_| ())
 }
 
-/// Waits for a connection. Its socket does not block; that spares the call to make it so.
+/// Sends what there is to send at once, however little (TCP_NODELAY). Connections take it over from their listener.
+pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Takes a connection; waits for one if the listener blocks. Its socket does not; that spares the call to make it so.
 pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let mut storage = std::mem::MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -38,15 +43,14 @@ pub fn keep_alive(socket: BorrowedFd<'_>) -> io::Result<()> {
         (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15),
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
     ];
-    for (level, option, value) in options {
-        let value: libc::c_int = value;
-        let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: `value` is an integer of `length` bytes that lives until the call returns.
-        checked(unsafe {
-            libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
-        })?;
-    }
-    Ok(())
+    options.into_iter().try_for_each(|(level, option, value)| set_option(socket, level, option, value))
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` is an integer of `length` bytes that lives until the call returns.
+    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })
+        .map(|_| ())
 }
 
 /// Makes a listening socket refuse connections; who waits to accept one gets an error.
@@ -108,16 +112,19 @@ unsafe fn socket_address(socket: *const libc::sockaddr) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn connections_are_accepted_with_their_address_until_the_listener_stops() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        set_nodelay(listener.as_fd()).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut socket, remote) = accept(&listener).unwrap();
+        assert!(socket.nodelay().unwrap(), "taken over from the listener");
         assert_eq!(remote, client.local_addr().unwrap());
         let error = std::io::Read::read(&mut socket, &mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        stop_listening(std::os::fd::AsFd::as_fd(&listener)).unwrap();
+        stop_listening(listener.as_fd()).unwrap();
         assert!(accept(&listener).is_err());
     }
 

@@ -152,7 +152,7 @@ impl Conn {
         inner.backlog.as_mut_slice().zeroize();
         inner.backlog = Vec::new();
         if let Some(counted) = inner.counted.take() {
-            self.hub.leave(&counted);
+            self.hub.dismiss(&counted);
         }
     }
 
