@@ -1,6 +1,8 @@
 //! Reads what the program needs to know of an X.509 certificate, of any version and with any kind of key. It verifies
 //! nothing, and hands out the public key's bytes exactly as they stand.
 
+use std::{cell::RefCell, ops::Range};
+
 use der::{
     AnyRef, Decode, Reader, SliceReader, Tag, TagNumber, Tagged,
     asn1::{ObjectIdentifier, OctetStringRef},
@@ -29,7 +31,7 @@ impl From<der::Error> for Malformed {
 }
 
 /// What a certificate says (RFC 5280, section 4.1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Certificate<'a> {
     /// The DER bytes of the SubjectPublicKeyInfo, as they stand.
     pub public_key: &'a [u8],
@@ -45,9 +47,45 @@ pub struct Certificate<'a> {
     pub allows_client_auth: bool,
 }
 
+/// The longest certificate that a thread keeps.
+const MOST_KEPT: usize = 4096;
+
+/// A certificate that was read before.
+struct Kept {
+    der: Vec<u8>,
+    /// Where its public key stands in it.
+    public_key: Range<usize>,
+    /// All else that it says.
+    certificate: Certificate<'static>,
+}
+
+thread_local! {
+    /// What this thread has read last: a handshake reads the same certificate three times, and the next client often
+    /// comes with the same one again.
+    static LAST: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
 impl<'a> Certificate<'a> {
     /// Reads a DER certificate.
     pub fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
+        LAST.with_borrow_mut(|last| match last {
+            Some(kept) if kept.der == der => {
+                Ok(Self { public_key: &der[kept.public_key.clone()], ..kept.certificate })
+            }
+            _ => {
+                let certificate = Self::read(der)?;
+                let start = certificate.public_key.as_ptr().addr() - der.as_ptr().addr();
+                *last = (der.len() <= MOST_KEPT).then(|| Kept {
+                    der: der.to_vec(),
+                    public_key: start..start + certificate.public_key.len(),
+                    certificate: Certificate { public_key: &[], ..certificate },
+                });
+                Ok(certificate)
+            }
+        })
+    }
+
+    fn read(der: &'a [u8]) -> Result<Self, Malformed> {
         let mut outer = SliceReader::new(der)?;
         let mut certificate = sequence(&mut outer)?;
         outer.finish()?;
@@ -274,6 +312,22 @@ mod tests {
         assert!(!certificate.is_ca && certificate.names_a_host && certificate.allows_client_auth);
         assert!(certificate.is_valid_at(1_800_000_000) && !certificate.is_valid_at(1_800_000_001));
         assert!(!certificate.is_valid_at(1_699_999_999));
+    }
+
+    #[test]
+    fn a_certificate_that_is_read_again_says_the_same_and_another_one_something_else() {
+        let (first, second) = (sample(), sample());
+        let read = |der: &Vec<u8>| Certificate::parse(der).map(|certificate| certificate.public_key.to_vec());
+        let keys = [&first, &second].map(read);
+        assert_ne!(keys[0], keys[1]);
+        for (der, key) in [(&first, &keys[0]), (&first, &keys[0]), (&second, &keys[1]), (&second, &keys[1])] {
+            assert_eq!(read(der), *key);
+            assert_eq!(Certificate::parse(der), Certificate::read(der));
+        }
+        // One that cannot be read does not take the place of one that can.
+        let damaged = first[1..].to_vec();
+        assert_eq!((read(&damaged), read(&damaged)), (Err(Malformed), Err(Malformed)));
+        assert_eq!(read(&second), keys[1]);
     }
 
     #[test]
