@@ -1,6 +1,6 @@
 //! Memory that is wiped when it is given back, and never printed.
 
-use zeroize::Zeroize;
+use crate::sys::memory::wipe;
 
 /// `N` secret bytes on the heap, wiped on drop. Not copied, not cloned, not printed.
 pub struct Secret<const N: usize>(Box<[u8; N]>);
@@ -31,7 +31,7 @@ impl<const N: usize> Secret<N> {
 
 impl<const N: usize> Drop for Secret<N> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(self.0.as_mut_slice());
     }
 }
 
@@ -74,7 +74,7 @@ impl SecretBytes {
         if needed > self.0.capacity() {
             let mut bigger = Vec::with_capacity(needed.max(self.0.capacity() * 2));
             bigger.extend_from_slice(&self.0);
-            self.0.zeroize();
+            self.clear();
             self.0 = bigger;
         }
     }
@@ -86,8 +86,9 @@ impl SecretBytes {
 
     /// Wipes the content and keeps the capacity.
     pub fn clear(&mut self) {
-        // `Vec::zeroize` wipes the whole capacity and sets the length to zero.
-        self.0.zeroize();
+        self.0.resize(self.0.capacity(), 0);
+        wipe(&mut self.0);
+        self.0.clear();
     }
 
     /// How many bytes fit without a new allocation.
@@ -124,10 +125,9 @@ impl std::ops::DerefMut for SecretBytes {
 impl Drop for SecretBytes {
     fn drop(&mut self) {
         // Wiping nothing is not free: on some processors a masked store to an empty vector's address costs 100 ns.
-        if self.0.capacity() == 0 {
-            return;
+        if self.0.capacity() > 0 {
+            self.clear();
         }
-        self.0.zeroize();
     }
 }
 

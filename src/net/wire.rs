@@ -6,7 +6,8 @@ use std::{
 };
 
 use rustls::{AlertDescription, PeerIncompatible, ServerConnection};
-use zeroize::Zeroize;
+
+use crate::sys::memory::wipe;
 
 /// One connection's wire.
 pub(super) enum Wire {
@@ -60,7 +61,7 @@ impl Wire {
             Self::Plain(waiting) => waiting.extend_from_slice(out),
             _ => {}
         }
-        out.as_mut_slice().zeroize();
+        wipe(out);
         out.clear();
         // A burst of big replies must not stay allocated.
         out.shrink_to(64 << 10);

@@ -4,6 +4,12 @@ use std::io;
 
 use super::checked;
 
+/// Overwrites `bytes` with zeros, in a call that is not optimised away, in large steps.
+pub fn wipe(bytes: &mut [u8]) {
+    // SAFETY: the slice has that many bytes, and they may be written.
+    unsafe { libc::explicit_bzero(bytes.as_mut_ptr().cast(), bytes.len()) };
+}
+
 /// Locks all present and future pages into memory. Pages are locked as they are first used where the kernel can do that
 /// (Linux 4.4), so that thread stacks cost only what they use.
 pub fn lock_all() -> io::Result<()> {

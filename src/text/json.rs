@@ -270,13 +270,25 @@ impl Object {
 pub fn push_string(text: &[u8], out: &mut SecretBytes) {
     out.extend(b"\"");
     for piece in text.utf8_chunks() {
-        piece.valid().chars().for_each(|c| push_char(c, out));
+        let mut rest = piece.valid();
+        // What needs no escape, mostly all of it, goes in one piece.
+        while let Some((plain, escape)) = rest.find(needs_escape).map(|at| rest.split_at(at)) {
+            out.extend(plain.as_bytes());
+            let mut after = escape.chars();
+            after.by_ref().take(1).for_each(|c| push_escape(c, out));
+            rest = after.as_str();
+        }
+        out.extend(rest.as_bytes());
         piece.invalid().iter().for_each(|_| out.extend(b"\\ufffd"));
     }
     out.extend(b"\"");
 }
 
-fn push_char(c: char, out: &mut SecretBytes) {
+fn needs_escape(c: char) -> bool {
+    matches!(c, '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}')
+}
+
+fn push_escape(c: char, out: &mut SecretBytes) {
     let short = match c {
         '"' => "\\\"",
         '\\' => "\\\\",
@@ -285,10 +297,7 @@ fn push_char(c: char, out: &mut SecretBytes) {
         '\t' => "\\t",
         '\u{8}' => "\\b",
         '\u{c}' => "\\f",
-        '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-            return out.extend(format!("\\u{:04x}", c as u32).as_bytes());
-        }
-        _ => return out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        _ => return out.extend(format!("\\u{:04x}", c as u32).as_bytes()),
     };
     out.extend(short.as_bytes());
 }

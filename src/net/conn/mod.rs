@@ -16,8 +16,6 @@ use std::{
     },
 };
 
-use zeroize::Zeroize;
-
 use super::{
     Door, Hub,
     late::{Late, Listener, Responder},
@@ -29,7 +27,7 @@ use crate::{
     feed::Listen,
     http::{Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
     name::Identity,
-    sys::{epoll::Interest, fault, network},
+    sys::{epoll::Interest, fault, memory::wipe, network},
     tls,
 };
 
@@ -438,7 +436,7 @@ impl Conn {
                 Err(_) => break,
             };
             flow = inner.speaks.feed(now, &plain[..n], out, &mut session);
-            plain[..n].zeroize();
+            wipe(&mut plain[..n]);
             if flow.ends() {
                 break;
             }

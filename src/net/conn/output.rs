@@ -6,15 +6,13 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use zeroize::Zeroize;
-
 use super::{Conn, Inner, LINGER, SOON, STALLED, Speaks, Stage};
 use crate::{
     api::Session,
     http::{Flow, NEVER, Protocol},
     log::INFO,
     net::wire::Wire,
-    sys::epoll::Interest,
+    sys::{epoll::Interest, memory::wipe},
     tls,
 };
 
@@ -149,7 +147,7 @@ impl Conn {
     fn release(&self, inner: &mut Inner) {
         inner.speaks = Speaks::Nothing;
         inner.wire = Wire::Gone;
-        inner.backlog.as_mut_slice().zeroize();
+        wipe(&mut inner.backlog);
         inner.backlog = Vec::new();
         if let Some(counted) = inner.counted.take() {
             self.hub.dismiss(&counted);
