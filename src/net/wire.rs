@@ -21,6 +21,26 @@ pub(super) enum Wire {
     Gone,
 }
 
+/// Sends a single piece by the call for that, which is cheaper than the one for several.
+struct Pieces<W>(W);
+
+impl<W: Write> Write for Pieces<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0.write(piece)
+    }
+
+    fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.0.write(piece),
+            pieces => self.0.write_vectored(pieces),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 impl Wire {
     /// Sets up TLS for the first bytes.
     pub(super) fn begin(&mut self, config: Arc<rustls::ServerConfig>) -> Result<(), rustls::Error> {
@@ -43,7 +63,7 @@ impl Wire {
     /// Sends once, as much as `socket` takes.
     pub(super) fn write_to(&mut self, mut socket: impl Write) -> io::Result<usize> {
         match self {
-            Self::Tls(tls) => tls.write_tls(&mut socket),
+            Self::Tls(tls) => tls.write_tls(&mut Pieces(socket)),
             Self::Plain(out) => {
                 let n = socket.write(out)?;
                 out.drain(..n);

@@ -199,7 +199,7 @@ impl Worker {
                 } else if event.token() >= GATES {
                     entrances.admit(event.token());
                 } else if let Some(conn) = self.find(event.token()) {
-                    guard(&conn, |conn| conn.on_event(event.is_broken(), &mut scratch));
+                    guard(&conn, |conn| conn.on_event(now, event.is_broken(), &mut scratch));
                 }
             }
             if now - last_tick >= TICK_MS as u64 {

@@ -195,8 +195,8 @@ impl Conn {
         self.deadline.load(Ordering::Relaxed)
     }
 
-    /// The socket is ready for what it is watched for.
-    pub(super) fn on_event(&self, broken: bool, scratch: &mut Scratch) {
+    /// The socket was ready at `now` for what it is watched for.
+    pub(super) fn on_event(&self, now: Millis, broken: bool, scratch: &mut Scratch) {
         self.with(|inner| {
             if broken || inner.stage == Stage::Closed {
                 return self.close(inner);
@@ -211,7 +211,7 @@ impl Conn {
                 // Bytes are waiting, but nothing is read before the late answer is out.
                 return self.set_interest(inner, Interest::Errors);
             }
-            self.read(inner, scratch);
+            self.read(inner, now, scratch);
         });
     }
 
@@ -359,7 +359,7 @@ impl Conn {
     }
 
     /// Reads once; epoll is level-triggered, so what is left comes with the next event.
-    fn read(&self, inner: &mut Inner, scratch: &mut Scratch) {
+    fn read(&self, inner: &mut Inner, now: Millis, scratch: &mut Scratch) {
         let received = match (&self.socket).read(&mut scratch.received) {
             Ok(0) => return self.end_of_input(inner),
             Ok(n) => n,
@@ -371,7 +371,7 @@ impl Conn {
         if inner.stage != Stage::Open {
             return;
         }
-        inner.heard = self.hub.now();
+        inner.heard = now;
         let bytes = &scratch.received[..received];
         if matches!(inner.wire, Wire::Untouched) {
             if is_plain_http(bytes) {
@@ -383,14 +383,13 @@ impl Conn {
             }
         }
         if matches!(inner.wire, Wire::Plain(_)) {
-            return self.step(inner, |speaks, out, session| speaks.feed(self.hub.now(), bytes, out, session));
+            return self.step(inner, |speaks, out, session| speaks.feed(now, bytes, out, session));
         }
-        self.receive(inner, bytes, &mut scratch.plain, &mut scratch.out);
+        self.receive(inner, now, bytes, &mut scratch.plain, &mut scratch.out);
     }
 
     /// Decrypts `bytes`, feeds the protocol and sends what it answers, in one write.
-    fn receive(&self, inner: &mut Inner, mut bytes: &[u8], plain: &mut [u8], out: &mut Vec<u8>) {
-        let now = self.hub.now();
+    fn receive(&self, inner: &mut Inner, now: Millis, mut bytes: &[u8], plain: &mut [u8], out: &mut Vec<u8>) {
         let mut flow = if inner.paused { Flow::Pause } else { Flow::Continue };
         while let Wire::Tls(tls) = &mut inner.wire {
             if bytes.is_empty() || flow.ends() {
