@@ -10,7 +10,7 @@ target=x86_64-unknown-linux-musl
 
 missing=
 [ "$(uname -m)" = x86_64 ] || missing="$missing an-x86_64-machine"
-for file in /usr/bin/rustc /usr/bin/cargo /usr/bin/musl-gcc /usr/bin/gcc /usr/bin/objcopy /usr/bin/python3; do [ -x $file ] || missing="$missing $file"; done
+for file in /usr/bin/rustc /usr/bin/cargo /usr/bin/musl-gcc /usr/bin/gcc /usr/bin/clang /usr/bin/objcopy /usr/bin/python3; do [ -x $file ] || missing="$missing $file"; done
 if [ -z "$missing" ]; then
 	version=$(/usr/bin/rustc -V | cut -d' ' -f2)
 	[ -d "/usr/src/rustc-$version/library" ] || missing=" /usr/src/rustc-$version/library"
@@ -18,7 +18,7 @@ fi
 if [ -n "$missing" ]; then
 	cat >&2 <<-TEXT
 		The static binary for musl cannot be built here; missing:$missing
-		On Debian: apt-get install rustc-web cargo-web rust-web-src musl-tools gcc binutils python3
+		On Debian: apt-get install rustc-web cargo-web rust-web-src musl-tools gcc clang binutils python3
 		Elsewhere 'make static-gnu' makes a static binary with glibc from any Rust toolchain that has its
 		x86_64-unknown-linux-gnu target: larger, and names are looked up in files and DNS only.
 	TEXT
@@ -29,8 +29,8 @@ packaging/musl/sysroot.sh target/musl
 mkdir -p "$out"
 env -u RUSTC_BOOTSTRAP -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTUP_TOOLCHAIN \
 	KES_COMMIT="${KES_COMMIT:-unknown}" KES_TOP="$PWD" KES_NAME=/src KES_SYSROOT="$PWD/target/musl" \
-	RUSTC="$PWD/packaging/musl/rustc.sh" CC_x86_64_unknown_linux_musl=musl-gcc \
-	CFLAGS_x86_64_unknown_linux_musl="-ffile-prefix-map=$PWD=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
+	RUSTC="$PWD/packaging/musl/rustc.sh" CC_x86_64_unknown_linux_musl=/usr/bin/clang \
+	CFLAGS_x86_64_unknown_linux_musl="-isystem /usr/include/x86_64-linux-musl -ffile-prefix-map=$PWD=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
 	/usr/bin/cargo build --release --locked --target $target --target-dir "$out/build" "$@"
 
 # The list of what it is made of, for scanners (rust-audit-info, cargo-audit, trivy, grype ...).
