@@ -66,8 +66,12 @@ impl Gate {
     /// Says in the log that nobody comes in just now.
     pub(super) fn complain(&self, error: &io::Error, hub: &Hub) {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+        let is_due = complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+        if is_due {
             *complained = Some(Instant::now());
+        }
+        drop(complained);
+        if is_due {
             hub.api.log().warn(&format!("cannot accept connections: {error}; clients wait"));
         }
     }

@@ -116,3 +116,25 @@ fn probes_are_answered_while_the_store_hangs() {
     }
     house.server.stop();
 }
+
+#[test]
+fn connections_that_stay_are_spread_over_the_workers() {
+    let house = house();
+    let address = house.server.addresses().nth(1).unwrap();
+    let mut open = Vec::new();
+    for count in 1..=16 {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).expect("the server answers");
+        assert_eq!(&status, b"HTTP/1.1 200");
+        open.push(socket);
+        let loads: Vec<_> =
+            house.server.workers.iter().map(|(worker, _)| worker.load.load(Ordering::Relaxed)).collect();
+        assert_eq!(loads.iter().sum::<usize>(), count);
+        let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
+        assert!(most - least <= 1 + count / 8, "{loads:?}");
+    }
+    house.server.stop();
+}

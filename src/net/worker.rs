@@ -32,10 +32,6 @@ const PAUSE_MS: i32 = 20;
 /// How many connections a worker takes before it looks after those that it has.
 const BATCH: usize = 16;
 
-/// A worker keeps a connection that it has taken unless another one has this many fewer: to hand it over costs more than to
-/// keep it, but long-lived connections must not all be with one worker.
-const UNEVEN: usize = 4;
-
 /// How often a worker looks whether something has come, and lets other threads go first, before it goes to sleep.
 const LOOKS: usize = 2;
 
@@ -52,7 +48,7 @@ pub(super) struct Worker {
     waker: Waker,
     table: Mutex<Table>,
     /// How many connections it has.
-    load: AtomicUsize,
+    pub(super) load: AtomicUsize,
 }
 
 /// Starts the threads of all workers, which take connections through `gates`.
@@ -62,7 +58,9 @@ pub(super) fn start(hub: &Arc<Hub>, gates: &[Arc<Gate>]) -> io::Result<Vec<(Arc<
         .collect::<io::Result<_>>()?;
     let run = |worker: &Arc<Worker>| {
         let gates = gates.iter().map(|gate| Entrance { gate: Arc::clone(gate), is_watched: false }).collect();
-        let entrances = Entrances { worker: Arc::clone(worker), all: Arc::clone(&all), gates, again: None };
+        let mut entrances =
+            Entrances { worker: Arc::clone(worker), all: Arc::clone(&all), gates, again: None };
+        entrances.open()?;
         let thread = super::spawn("kes-worker", move || entrances.worker.clone().run(entrances))?;
         Ok((Arc::clone(worker), thread))
     };
@@ -86,14 +84,20 @@ struct Entrance {
 
 impl Entrances {
     /// Watches all of them.
-    fn open(&mut self) {
+    fn open(&mut self) -> io::Result<()> {
         self.again = None;
         for (token, entrance) in (GATES..).zip(&mut self.gates).filter(|(_, entrance)| !entrance.is_watched) {
-            entrance.is_watched =
-                self.worker.epoll.add(entrance.gate.as_fd(), token, Interest::Connections).is_ok();
-            if !entrance.is_watched {
-                self.again = Some(self.worker.hub.now() + PAUSE_MS as u64);
-            }
+            self.worker.epoll.add(entrance.gate.as_fd(), token, Interest::Connections)?;
+            entrance.is_watched = true;
+        }
+        Ok(())
+    }
+
+    /// Watches again those that were left alone.
+    fn reopen(&mut self) {
+        if let Err(error) = self.open() {
+            self.gates.iter().for_each(|entrance| entrance.gate.complain(&error, &self.worker.hub));
+            self.again = Some(self.worker.hub.now() + PAUSE_MS as u64);
         }
     }
 
@@ -130,8 +134,11 @@ impl Entrances {
 /// Who gets a connection that `taker` has taken.
 fn keeper<'a>(taker: &'a Arc<Worker>, all: &'a [Arc<Worker>]) -> &'a Arc<Worker> {
     let load = |worker: &Arc<Worker>| worker.load.load(Ordering::Relaxed);
+    // To hand it over costs more than to keep it, but long-lived connections must not all be with one worker: the kernel
+    // wakes the same one as long as it has nothing to do.
+    let uneven = 1 + load(taker) / 4;
     match all.iter().min_by_key(|worker| load(worker)) {
-        Some(least) if load(least) + UNEVEN <= load(taker) => least,
+        Some(least) if load(least) + uneven <= load(taker) => least,
         _ => taker,
     }
 }
@@ -145,17 +152,21 @@ impl Worker {
 
     /// Takes over a new connection, for which there is a place.
     fn adopt(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr, door: Door) -> io::Result<()> {
+        let metrics = &self.hub.api.metrics().net;
         let conn = {
             let mut table = self.table();
+            if table.is_closed {
+                self.hub.leave(door);
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            self.load.fetch_add(1, Ordering::Relaxed);
+            metrics.accepted.add();
+            metrics.open.change(1);
             let token = table.reserve();
             let conn = Conn::new(socket, remote, door, token, Arc::clone(&self.hub), Arc::clone(self));
             table.put(token, Arc::clone(&conn));
             conn
         };
-        self.load.fetch_add(1, Ordering::Relaxed);
-        let metrics = &self.hub.api.metrics().net;
-        metrics.accepted.add();
-        metrics.open.change(1);
         let watched = conn.watch();
         if watched.is_err() {
             self.remove(conn.token());
@@ -183,7 +194,6 @@ impl Worker {
         let mut scratch = Scratch::new();
         let mut last_tick = self.hub.now();
         let mut stop_at = None;
-        entrances.open();
         loop {
             let timeout = match (stop_at, entrances.again) {
                 (Some(_), _) => 10,
@@ -197,7 +207,8 @@ impl Worker {
                 if event.token() == WAKER {
                     self.waker.lower();
                 } else if event.token() >= GATES {
-                    entrances.admit(event.token());
+                    // As with connections, a panic costs the one thing that it was about.
+                    let _ = catch_unwind(AssertUnwindSafe(|| entrances.admit(event.token())));
                 } else if let Some(conn) = self.find(event.token()) {
                     guard(&conn, |conn| conn.on_event(now, event.is_broken(), &mut scratch));
                 }
@@ -208,12 +219,13 @@ impl Worker {
             }
             if !self.hub.stopping.load(Ordering::Acquire) {
                 if entrances.again.is_some_and(|again| again <= now) {
-                    entrances.open();
+                    entrances.reopen();
                 }
                 continue;
             }
             entrances.close();
             let deadline = *stop_at.get_or_insert_with(|| {
+                self.table().is_closed = true;
                 self.all().iter().for_each(|conn| guard(conn, |conn| conn.shut_down()));
                 Instant::now() + GRACE
             });
@@ -273,6 +285,8 @@ fn guard(conn: &Arc<Conn>, step: impl FnOnce(&Conn)) {
 struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
+    /// No more are taken.
+    is_closed: bool,
 }
 
 #[derive(Default)]
