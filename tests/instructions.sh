@@ -40,9 +40,9 @@ count first -n 1
 count base -n 1
 BASE=$TOTAL
 count keepalive -n 401
-check "generate over HTTP/1.1" 400 43000 56000
+check "generate over HTTP/1.1" 400 41000 56000
 count h2 -n 401 -conn h2
-check "generate over HTTP/2" 400 45500 58500
+check "generate over HTTP/2" 400 43500 58500
 count handshake -n 41 -conn handshake
 check "generate over a new connection" 40 2140000 2170000
 count resume -n 41 -conn resume
