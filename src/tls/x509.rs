@@ -324,6 +324,12 @@ mod tests {
             assert_eq!(read(der), *key);
             assert_eq!(Certificate::parse(der), Certificate::read(der));
         }
+        // As long as the last one, and with the same key, but valid a year longer.
+        let mut longer = second.clone();
+        let end = longer.windows(6).position(|digits| digits == b"270115").unwrap();
+        longer[end + 1] = b'8';
+        assert_eq!(Certificate::parse(&longer).unwrap().not_after, 1_800_000_000 + 365 * 86_400);
+        assert_eq!(read(&second), keys[1]);
         // One that cannot be read does not take the place of one that can.
         let damaged = first[1..].to_vec();
         assert_eq!((read(&damaged), read(&damaged)), (Err(Malformed), Err(Malformed)));
