@@ -2,6 +2,8 @@
 
 pub mod certificate;
 pub mod client;
+#[cfg(target_arch = "x86_64")]
+mod curve25519;
 pub mod forwarded;
 pub mod identity;
 pub mod key;

@@ -91,8 +91,12 @@ pub fn development(addresses: &[IpAddr]) -> Result<Loaded, String> {
 
 /// The cryptography under TLS.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let provider = rustls::crypto::ring::default_provider();
+        #[cfg(target_arch = "x86_64")]
+        let provider = super::curve25519::accelerate(provider);
+        Arc::new(provider)
+    });
     PROVIDER.clone()
 }
 
