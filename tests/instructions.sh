@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 command -v valgrind >/dev/null || { echo "        valgrind is not installed: nothing is counted"; ok "nothing to count with"; finish; }
 # Which of the routines of ring and the C library run depends on the processor; valgrind shows programs one of this kind. It
-# has no ADX, so that Curve25519 is counted in ring's general code, not in the one that real processors run.
+# names no ADX, so that Curve25519 is counted in ring's general code, not in the one that real processors run.
 [ "$(uname -m)" = x86_64 ] && grep -q avx2 /proc/cpuinfo || { echo "        another processor than the ceilings are for"; ok "nothing to compare with"; finish; }
 
 identities

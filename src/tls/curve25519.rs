@@ -1,7 +1,7 @@
 //! Half of what a full handshake costs are four operations on Curve25519 (`docs/performance.md`). Three of them, both halves
 //! of the key exchange and the check of the client's Ed25519 signature, are done here by graviola, whose formally verified
-//! assembly (of s2n-bignum) makes a handshake a seventh cheaper than ring's. All else is ring's, and where the processor
-//! lacks ADX, BMI2 or AVX2, these three as well.
+//! assembly (of s2n-bignum) makes a handshake a seventh cheaper than ring's. All else is ring's, and on processors without
+//! AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2 (before 2015, or so) these three as well.
 
 use graviola::signing::eddsa::Ed25519VerifyingKey;
 use rustls::{
@@ -15,7 +15,7 @@ type Verifier = &'static dyn SignatureVerificationAlgorithm;
 /// Puts graviola's X25519 and Ed25519 in the place of those of `provider`, if the processor has what they need. What takes
 /// their place stays in memory for good: once for each call.
 pub(super) fn accelerate(mut provider: CryptoProvider) -> CryptoProvider {
-    if !(graviola::util::is_cpu_supported() && is_x86_feature_detected!("bmi2")) {
+    if !is_supported() {
         return provider;
     }
     for group in provider.kx_groups.iter_mut().filter(|group| group.name() == NamedGroup::X25519) {
@@ -26,6 +26,11 @@ pub(super) fn accelerate(mut provider: CryptoProvider) -> CryptoProvider {
     provider.signature_verification_algorithms =
         WebPkiSupportedAlgorithms { all: replace(all), mapping: mapping.leak() };
     provider
+}
+
+/// Whether the processor has what graviola needs. Its own check leaves out BMI2, and ADX if it was built for valgrind.
+fn is_supported() -> bool {
+    graviola::util::is_cpu_supported() && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("adx")
 }
 
 fn replace(verifiers: &[Verifier]) -> &'static [Verifier] {
