@@ -7,7 +7,7 @@ use std::path::Path;
 use kes::{
     config,
     crypto::{Secret, SecretBytes},
-    http::{Admit, Body, BodyBudget, Head, Protocol, Reply, Service, h1::H1, h2::H2, hpack},
+    http::{Admit, Body, Budget, Head, Protocol, Reply, Service, h1::H1, h2::H2, hpack},
     keyring::{Algorithm, KeyVersion, codec},
     name::KeyName,
     seal::{self, KeyFile, file::SealFile},
@@ -79,9 +79,9 @@ pub fn forwarded(data: &[u8]) {
 
 /// A connection that speaks HTTP/1.1. How its bytes are cut into pieces must not change the requests in them.
 pub fn h1(data: &[u8]) {
-    drive(H1::new(BodyBudget::new(1 << 20), 0), data);
-    assert_eq!(requests(H1::new(BodyBudget::new(1 << 20), 0), data, data.len()), {
-        requests(H1::new(BodyBudget::new(1 << 20), 0), data, 7)
+    drive(H1::new(Budget::new(1 << 20), 0), data);
+    assert_eq!(requests(H1::new(Budget::new(1 << 20), 0), data, data.len()), {
+        requests(H1::new(Budget::new(1 << 20), 0), data, 7)
     });
 }
 
@@ -91,10 +91,10 @@ pub fn h2(data: &[u8]) {
     let mut input = vec![opening.len() as u8];
     input.extend_from_slice(opening);
     input.extend_from_slice(data);
-    drive(H2::new(BodyBudget::new(1 << 20), 0), &input);
+    drive(H2::new(Budget::new(1 << 20), 0), &input);
     let input = &input[1..];
-    assert_eq!(requests(H2::new(BodyBudget::new(1 << 20), 0), input, input.len()), {
-        requests(H2::new(BodyBudget::new(1 << 20), 0), input, 7)
+    assert_eq!(requests(H2::new(Budget::new(1 << 20), 0), input, input.len()), {
+        requests(H2::new(Budget::new(1 << 20), 0), input, 7)
     });
 }
 

@@ -148,11 +148,11 @@ pub trait Protocol<S: Service> {
     fn shutdown(&mut self, now: Millis, out: &mut Vec<u8>) -> Flow;
 }
 
-/// A bound on the memory that request bodies of all connections may take together.
+/// A bound on the memory that something, like request bodies, may take over all connections together.
 #[derive(Clone)]
-pub struct BodyBudget(Arc<(AtomicUsize, usize)>);
+pub struct Budget(Arc<(AtomicUsize, usize)>);
 
-impl BodyBudget {
+impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new((AtomicUsize::new(0), limit)))

@@ -30,7 +30,7 @@ use std::{
 
 use crate::{
     api::{Api, Peer},
-    http::{BodyBudget, Millis},
+    http::{Budget, Millis},
     name::Identity,
 };
 
@@ -53,6 +53,8 @@ pub struct Limits {
     pub probes: usize,
     /// Bytes of request bodies in memory.
     pub bodies: usize,
+    /// Bytes of replies in memory that their clients do not take.
+    pub replies: usize,
 }
 
 impl Limits {
@@ -71,6 +73,7 @@ impl Limits {
             unknown: (connections / 8).max(16),
             probes: (connections / 8).min(128),
             bodies: 64 << 20,
+            replies: 64 << 20,
         }
     }
 }
@@ -96,7 +99,8 @@ pub(crate) struct Hub {
     limits: Limits,
     tls: RwLock<Arc<rustls::ServerConfig>>,
     blocking: blocking::Pool,
-    budget: BodyBudget,
+    budget: Budget,
+    replies: Budget,
     open: AtomicUsize,
     /// Those of `open` that came through the listener for probes.
     probes: AtomicUsize,
@@ -211,7 +215,8 @@ impl Server {
             limits,
             tls: RwLock::new(tls),
             blocking: blocking::Pool::start(limits.blocking_threads, limits.queue, metrics)?,
-            budget: BodyBudget::new(limits.bodies),
+            budget: Budget::new(limits.bodies),
+            replies: Budget::new(limits.replies),
             open: AtomicUsize::new(0),
             probes: AtomicUsize::new(0),
             by_peer: Mutex::default(),

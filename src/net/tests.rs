@@ -26,6 +26,10 @@ struct House {
 }
 
 fn house() -> House {
+    house_with(|_| {})
+}
+
+fn house_with(change: impl FnOnce(&mut Limits)) -> House {
     let store = Arc::new(TroubledStore::new());
     let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
     let keyring = Arc::new(Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, no_expiry, Arc::default()));
@@ -35,7 +39,8 @@ fn house() -> House {
     let api = Arc::new(Api::new(state, &log, None, Arc::default()));
     let bind = || Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listeners = Listeners { api: bind(), probe: Some(bind()) };
-    let limits = Limits { workers: 2, blocking_threads: 1, queue: 1, ..Limits::for_machine(1024) };
+    let mut limits = Limits { workers: 2, blocking_threads: 1, queue: 1, ..Limits::for_machine(1024) };
+    change(&mut limits);
     let tls = crate::tls::development(&["127.0.0.1".parse().unwrap()]).unwrap();
     House { server: Server::start(listeners, tls.config, api, limits).unwrap(), store, keyring }
 }
@@ -136,5 +141,54 @@ fn connections_that_stay_are_spread_over_the_workers() {
         let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
         assert!(most - least <= 1 + most / 4, "{loads:?}");
     }
+    house.server.stop();
+}
+
+/// Asks for replies and reads none until the server has closed the connection or takes no more requests for `patience`.
+fn ask_and_not_read(house: &House, patience: Duration) -> (TcpStream, io::Result<()>) {
+    let mut socket = TcpStream::connect(house.server.addresses().nth(1).unwrap()).unwrap();
+    socket.set_write_timeout(Some(patience)).unwrap();
+    let requests = "GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let written = loop {
+        if let Err(error) = socket.write_all(requests.as_bytes()) {
+            break Err(error);
+        }
+    };
+    (socket, written)
+}
+
+#[test]
+fn replies_that_nobody_reads_are_counted_until_the_client_is_gone() {
+    let house = house();
+    let (socket, written) = ask_and_not_read(&house, Duration::from_secs(1));
+    assert!(matches!(written.unwrap_err().kind(), io::ErrorKind::WouldBlock));
+    assert!(house.server.hub.replies.used() > 0);
+    drop(socket);
+    while house.server.hub.replies.used() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(statuses(house.ask(&["/version"])), [200]);
+    house.server.stop();
+}
+
+/// Less than after which a client that reads nothing is cut anyway.
+const STALLED: Duration = Duration::from_secs(5);
+
+#[test]
+fn replies_that_nobody_reads_share_a_budget_and_who_finds_it_used_up_is_cut() {
+    let house = house_with(|limits| limits.replies = 10_000);
+    std::thread::scope(|scope| {
+        let hog = scope.spawn(|| ask_and_not_read(&house, STALLED).1);
+        while !hog.is_finished() {
+            assert!(house.server.hub.replies.used() <= 10_000);
+        }
+        let error = hog.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe),
+            "{error}"
+        );
+    });
+    assert_eq!(house.server.hub.replies.used(), 0);
+    assert_eq!(statuses(house.ask(&["/version"])), [200]);
     house.server.stop();
 }

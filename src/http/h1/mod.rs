@@ -15,7 +15,7 @@ use write::{Connection, Extent};
 
 use crate::{
     crypto::SecretBytes,
-    http::{Admit, Body, BodyBudget, Flow, Head, MAX_TAIL, Millis, NEVER, Protocol, Reply, Service, Tail},
+    http::{Admit, Body, Budget, Flow, Head, MAX_TAIL, Millis, NEVER, Protocol, Reply, Service, Tail},
 };
 
 /// A head must be complete this long after its first byte, and the first one after the connection was made.
@@ -41,7 +41,7 @@ const IDLE_BUFFER: usize = 1024;
 
 /// One connection's side of HTTP/1.1.
 pub struct H1<T> {
-    budget: BodyBudget,
+    budget: Budget,
     /// Received and not used yet.
     input: SecretBytes,
     /// How much of `input` was searched for the end of the head.
@@ -125,7 +125,7 @@ enum Step {
 
 impl<T> H1<T> {
     /// A fresh connection. Bodies are counted against `budget`.
-    pub fn new(budget: BodyBudget, now: Millis) -> Self {
+    pub fn new(budget: Budget, now: Millis) -> Self {
         Self {
             budget,
             input: SecretBytes::new(),

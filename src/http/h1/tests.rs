@@ -46,7 +46,7 @@ fn text(status: u16, body: &str) -> Reply {
 }
 
 fn connection() -> H1<()> {
-    H1::new(BodyBudget::new(1 << 20), 0)
+    H1::new(Budget::new(1 << 20), 0)
 }
 
 /// Sends `input` in one piece to a new connection: the last flow, the statuses of the replies, the output, the service.
@@ -370,7 +370,7 @@ fn bodies_share_a_budget() {
             Some(Reply::empty(200))
         }
     }
-    let budget = BodyBudget::new(100_000);
+    let budget = Budget::new(100_000);
     let (mut first, mut second) = (H1::new(budget.clone(), 0), H1::new(budget.clone(), 0));
     let head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n";
     let mut out = Vec::new();

@@ -29,7 +29,7 @@ use limits::{
 use request::Block;
 use stream::{State, Stream};
 
-use super::{BodyBudget, Flow, Head, Millis, NEVER, Protocol, Reply, Service, hpack::Decoder};
+use super::{Budget, Flow, Head, Millis, NEVER, Protocol, Reply, Service, hpack::Decoder};
 use crate::crypto::SecretBytes;
 
 /// One connection that speaks HTTP/2. `T` is the service's ticket.
@@ -112,7 +112,7 @@ impl<T> H2<T> {
     }
 
     /// A connection that begins at `now`, ahead of the client's preface. Bodies take their memory from `budget`.
-    pub fn new(budget: BodyBudget, now: Millis) -> Self {
+    pub fn new(budget: Budget, now: Millis) -> Self {
         Self {
             decoder: Decoder::new(),
             head: Head::new(),
@@ -264,6 +264,11 @@ impl<T> H2<T> {
     /// Whether the peer has not opened this stream, or never can.
     fn is_idle(&self, id: u32) -> bool {
         id > self.last_stream || id.is_multiple_of(2)
+    }
+
+    /// Reply bytes that wait for the peer's windows.
+    pub fn unsent(&self) -> usize {
+        self.streams.iter().map(Self::queued).sum()
     }
 
     /// Reply bytes that a stream keeps in memory.

@@ -12,11 +12,11 @@ use super::{
         SMALLEST_STEP, WINDOW_STEP,
     },
 };
-use crate::http::{BodyBudget, Millis};
+use crate::http::{Budget, Millis};
 
 /// The receiving side of the connection's flow control.
 pub(super) struct Credit {
-    budget: BodyBudget,
+    budget: Budget,
     /// Bytes that the peer may still send on all streams together.
     pub open: usize,
     /// Body bytes in memory.
@@ -30,7 +30,7 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    pub fn new(budget: BodyBudget) -> Self {
+    pub fn new(budget: Budget) -> Self {
         Self { budget, open: INITIAL_WINDOW, held: 0, reserved: 0, granted: 0, waiting: false }
     }
 

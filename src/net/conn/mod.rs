@@ -34,6 +34,9 @@ use crate::{
 /// A handshake must be complete this long after the connection was accepted.
 const HANDSHAKE: Millis = 5_000;
 
+/// As much as this may wait for a peer without counting towards what may wait for all of them.
+const SMALL: usize = 16 << 10;
+
 /// A peer that takes nothing of what is sent to it is cut after this long.
 const STALLED: Millis = 15_000;
 
@@ -93,6 +96,10 @@ struct Inner {
     paused: bool,
     /// What the protocol has written while the socket was full: it makes no more when this grows.
     backlog: Vec<u8>,
+    /// Bytes that the wire has taken and the socket has not.
+    waiting: usize,
+    /// Bytes taken out of the budget for replies.
+    charged: usize,
     /// The peer has said that it sends nothing more.
     ended: bool,
     /// The peer may still be sending when everything is sent to it.
@@ -100,6 +107,23 @@ struct Inner {
     counted: Option<Option<Identity>>,
     /// Streams of HTTP/2 that the metrics know of: open ones, and all.
     streams: (usize, u64),
+}
+
+impl Inner {
+    /// Bytes in memory that are to be sent.
+    fn unsent(&self) -> usize {
+        let queued = match &self.speaks {
+            Speaks::H2(h2) => h2.unsent(),
+            Speaks::H1(_) | Speaks::Nothing => 0,
+        };
+        self.waiting + self.backlog.len() + queued
+    }
+
+    /// Gives `out` to the wire, and wipes it.
+    fn put(&mut self, out: &mut Vec<u8>) {
+        self.waiting += out.len();
+        self.wire.put(out);
+    }
 }
 
 enum Speaks {
@@ -166,6 +190,8 @@ impl Conn {
                 give_up,
                 paused: false,
                 backlog: Vec::new(),
+                waiting: 0,
+                charged: 0,
                 ended: false,
                 lingers: false,
                 counted: None,
@@ -494,8 +520,9 @@ impl Conn {
         }
     }
 
-    /// Before the lock is given back: notes the deadline, and what the metrics want to know.
+    /// Before the lock is given back: notes the deadline, what waits to be sent, and what the metrics want to know.
     fn take_note(&self, inner: &mut Inner) {
+        self.charge(inner);
         let (protocol, streams) = match &inner.speaks {
             Speaks::Nothing => (NEVER, (0, inner.streams.1)),
             Speaks::H1(h1) => (Protocol::<Session>::deadline(&**h1), (0, 0)),
@@ -508,6 +535,19 @@ impl Conn {
             inner.streams = streams;
         }
         self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
+    }
+
+    /// Takes what waits for this peer out of what may wait for all of them; a peer that finds too little left is cut.
+    fn charge(&self, inner: &mut Inner) {
+        let unsent = inner.unsent();
+        let due = if unsent > SMALL { unsent } else { 0 };
+        if due > inner.charged && !self.hub.replies.take(due - inner.charged) {
+            return self.close(inner);
+        }
+        if due < inner.charged {
+            self.hub.replies.give_back(inner.charged - due);
+        }
+        inner.charged = due;
     }
 
     fn late(&self) -> MutexGuard<'_, Vec<(u32, Late)>> {

@@ -25,7 +25,7 @@ impl Conn {
             inner.backlog = std::mem::take(out);
             return;
         }
-        inner.wire.put(out);
+        inner.put(out);
         if flow.ends() || (inner.ended && !inner.paused) {
             // Over HTTP/2 the peer may always be sending.
             inner.lingers = flow == Flow::Linger || matches!(inner.speaks, Speaks::H2(_));
@@ -50,7 +50,7 @@ impl Conn {
         let mut out = Vec::new();
         let flow = Protocol::<Session>::expire(&mut **h2, soon, &mut out);
         let has_more = !out.is_empty();
-        inner.wire.put(&mut out);
+        inner.put(&mut out);
         if flow.ends() {
             inner.lingers = true;
             self.finish(inner);
@@ -66,11 +66,13 @@ impl Conn {
                     break;
                 }
                 let mut backlog = std::mem::take(&mut inner.backlog);
-                inner.wire.put(&mut backlog);
+                inner.put(&mut backlog);
                 continue;
             }
             match inner.wire.write_to(&self.socket) {
                 Ok(n) if n > 0 => {
+                    let is_all = !inner.wire.wants_write();
+                    inner.waiting = if is_all { 0 } else { inner.waiting.saturating_sub(n) };
                     if !matches!(inner.speaks, Speaks::Nothing) && inner.stage == Stage::Open {
                         inner.give_up = NEVER;
                     }
@@ -149,6 +151,8 @@ impl Conn {
         inner.wire = Wire::Gone;
         wipe(&mut inner.backlog);
         inner.backlog = Vec::new();
+        inner.waiting = 0;
+        self.hub.replies.give_back(std::mem::take(&mut inner.charged));
         if let Some(counted) = inner.counted.take() {
             self.hub.dismiss(&counted);
         }

@@ -70,7 +70,7 @@ impl Uploads {
 
 #[test]
 fn thirty_bodies_of_900_kb_at_once_are_all_answered_within_bounded_memory() {
-    let budget = BodyBudget::new(64 << 20);
+    let budget = Budget::new(64 << 20);
     let mut uploads = Uploads::new(Peer::with_budget(budget.clone()));
     for i in 0..30 {
         uploads.begin(1 + 2 * i, 900_000);
@@ -100,7 +100,7 @@ fn bodies_bigger_than_the_connections_memory_come_one_after_the_other() {
 
 #[test]
 fn bodies_go_on_one_by_one_when_the_common_budget_is_small() {
-    let budget = BodyBudget::new(950_000);
+    let budget = Budget::new(950_000);
     let mut uploads = Uploads::new(Peer::with_budget(budget.clone()));
     uploads.begin(1, 900_000);
     uploads.send_all();
@@ -113,7 +113,7 @@ fn bodies_go_on_one_by_one_when_the_common_budget_is_small() {
 
 #[test]
 fn a_body_waits_while_the_common_budget_is_used_up_and_goes_on_later() {
-    let budget = BodyBudget::new(1_000_000);
+    let budget = Budget::new(1_000_000);
     assert!(budget.take(1_000_000));
     let mut uploads = Uploads::new(Peer::with_budget(budget.clone()));
     uploads.begin(1, 900_000);
@@ -133,7 +133,7 @@ fn a_body_waits_while_the_common_budget_is_used_up_and_goes_on_later() {
 
 #[test]
 fn a_body_that_waits_for_the_common_budget_still_has_its_deadline() {
-    let budget = BodyBudget::new(0);
+    let budget = Budget::new(0);
     let mut uploads = Uploads::new(Peer::with_budget(budget));
     uploads.begin(1, 900_000);
     uploads.send_all();
@@ -149,7 +149,7 @@ fn a_body_that_waits_for_the_common_budget_still_has_its_deadline() {
 
 #[test]
 fn the_memory_of_a_reset_body_is_given_back() {
-    let budget = BodyBudget::new(64 << 20);
+    let budget = Budget::new(64 << 20);
     let mut uploads = Uploads::new(Peer::with_budget(budget.clone()));
     uploads.begin(1, 2_000_000);
     for _ in 0..30 {
@@ -166,7 +166,7 @@ fn the_memory_of_a_reset_body_is_given_back() {
 
 #[test]
 fn many_small_bodies_take_nothing_from_the_common_budget() {
-    let budget = BodyBudget::new(0);
+    let budget = Budget::new(0);
     let mut uploads = Uploads::new(Peer::with_budget(budget));
     for i in 0..5000 {
         uploads.begin(1 + 2 * i, 150);
@@ -177,7 +177,7 @@ fn many_small_bodies_take_nothing_from_the_common_budget() {
 
 #[test]
 fn many_bodies_in_parts_get_through_without_a_budget() {
-    let mut uploads = Uploads::new(Peer::with_budget(BodyBudget::new(0)));
+    let mut uploads = Uploads::new(Peer::with_budget(Budget::new(0)));
     for i in 0..200 {
         uploads.begin(1 + 2 * i, 300);
     }
@@ -193,7 +193,7 @@ fn more_data_than_the_window_is_an_error() {
         peer.feed(&data(1, &[0; 16_383], false));
     }
     assert_eq!(peer.feed(&data(1, &[0; 4], false)), [reset(1, Code::FlowControl)]);
-    let mut peer = Peer::with_budget(BodyBudget::new(0));
+    let mut peer = Peer::with_budget(Budget::new(0));
     peer.feed(&put(1, "/"));
     let sent = (0..8).flat_map(|_| peer.feed(&data(1, &[0; 16_384], false))).collect::<Vec<_>>();
     assert_eq!(sent.last(), Some(&goaway(1, Code::FlowControl)));
@@ -249,7 +249,7 @@ fn an_idle_connection_takes_little_memory() {
 
 #[test]
 fn dropping_a_connection_gives_its_budget_back() {
-    let budget = BodyBudget::new(64 << 20);
+    let budget = Budget::new(64 << 20);
     let mut uploads = Uploads::new(Peer::with_budget(budget.clone()));
     uploads.begin(1, 900_000);
     (0..20).for_each(|_| assert!(uploads.send(1)));

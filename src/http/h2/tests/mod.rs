@@ -115,17 +115,17 @@ pub struct Peer {
 
 impl Peer {
     /// A connection on which nothing was sent.
-    pub fn fresh(budget: BodyBudget) -> Self {
+    pub fn fresh(budget: Budget) -> Self {
         let h2 = H2::new(budget, 0);
         Self { h2, script: Script::default(), now: 0, flow: Flow::Continue, decoder: Decoder::new() }
     }
 
     /// A connection after the exchange of settings.
     pub fn new() -> Self {
-        Self::with_budget(BodyBudget::new(1 << 30))
+        Self::with_budget(Budget::new(1 << 30))
     }
 
-    pub fn with_budget(budget: BodyBudget) -> Self {
+    pub fn with_budget(budget: Budget) -> Self {
         let mut peer = Self::fresh(budget);
         assert_eq!(peer.feed(&opening()), [Sent::Settings, Sent::SettingsAck]);
         peer

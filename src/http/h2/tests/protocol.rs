@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_server_sends_its_settings_first_and_acknowledges_the_clients() {
     let mut out = Vec::new();
-    let mut h2 = H2::new(BodyBudget::new(0), 0);
+    let mut h2 = H2::new(Budget::new(0), 0);
     assert_eq!(h2.feed(0, b"", &mut out, &mut Script::default()), Flow::Continue);
     assert_eq!(
         out,
@@ -39,7 +39,7 @@ fn a_request_becomes_a_head() {
 #[test]
 fn every_reply_has_a_date() {
     let mut out = Vec::new();
-    let mut h2 = H2::new(BodyBudget::new(0), 0);
+    let mut h2 = H2::new(Budget::new(0), 0);
     h2.feed(0, &[opening(), get(1, "/")].concat(), &mut out, &mut Script::default());
     assert_eq!(out.windows(5).filter(|part| part == b" GMT\x0f").count(), 1);
 }
@@ -421,7 +421,7 @@ fn the_first_frame_must_be_settings_after_the_preface() {
         [frame::PREFACE, &frame(kind::SETTINGS, flag::ACK, 0, b"")].concat(),
         [frame::PREFACE, &get(1, "/")].concat(),
     ] {
-        let mut peer = Peer::fresh(BodyBudget::new(0));
+        let mut peer = Peer::fresh(Budget::new(0));
         assert_eq!(peer.feed(&bytes), [Sent::Settings, goaway.clone()]);
         assert_eq!(peer.flow, Flow::Close);
     }
@@ -488,7 +488,7 @@ fn shutdown_of_an_idle_connection_closes_it() {
     let mut peer = Peer::new();
     peer.feed(&get(1, "/"));
     assert_eq!((peer.shutdown(), peer.flow), (vec![goaway(1, Code::No)], Flow::Close));
-    let mut peer = Peer::fresh(BodyBudget::new(0));
+    let mut peer = Peer::fresh(Budget::new(0));
     assert_eq!((peer.shutdown(), peer.flow), (vec![Sent::Settings, goaway(0, Code::No)], Flow::Close));
 }
 

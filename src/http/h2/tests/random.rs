@@ -65,7 +65,7 @@ fn tame_session() -> impl Strategy<Value = Vec<u8>> {
 
 /// Feeds `input` cut at `cuts`; returns the frames sent, the last flow, and what the service saw.
 fn run(input: &[u8], cuts: &[usize]) -> (Vec<Sent>, Flow, Vec<Served>) {
-    let mut peer = Peer::fresh(BodyBudget::new(1 << 30));
+    let mut peer = Peer::fresh(Budget::new(1 << 30));
     let mut out = Vec::new();
     let mut rest = input;
     for &cut in cuts.iter().chain([&usize::MAX]) {
@@ -134,7 +134,7 @@ proptest! {
         steps in proptest::collection::vec((any_frame(), 0u8..12, 0u64..3000), 0..80),
         budget in prop_oneof![Just(0usize), 0usize..400_000, Just(1 << 24)],
     ) {
-        let budget = BodyBudget::new(budget);
+        let budget = Budget::new(budget);
         let mut peer = Peer::with_budget(budget.clone());
         for (bytes, what, wait) in steps {
             peer.feed(&bytes);
@@ -163,7 +163,7 @@ proptest! {
         steps in proptest::collection::vec((0u8..24, any::<prop::sample::Index>(), 0usize..16_384, any::<bool>()), 0..300),
         budget in prop_oneof![Just(0usize), 0usize..400_000, Just(1 << 24)],
     ) {
-        let budget = BodyBudget::new(budget);
+        let budget = Budget::new(budget);
         let mut peer = Peer::with_budget(budget.clone());
         let mut next = 1;
         for (what, which, len, flag) in steps {
@@ -186,7 +186,7 @@ proptest! {
         let (first, second) = bytes.split_at(cut.min(bytes.len()));
         peer.feed(first);
         peer.feed(second);
-        let mut fresh = Peer::fresh(BodyBudget::new(0));
+        let mut fresh = Peer::fresh(Budget::new(0));
         fresh.feed(&bytes);
     }
 

@@ -89,7 +89,7 @@ fn a_body_that_ends_before_the_answer_leaves_nothing_to_reset() {
 #[test]
 fn a_smaller_table_is_announced_once() {
     let mut out = Vec::new();
-    let mut h2 = H2::new(BodyBudget::new(0), 0);
+    let mut h2 = H2::new(Budget::new(0), 0);
     let mut script = Script::default();
     h2.feed(0, &[opening(), settings(1, 100)].concat(), &mut out, &mut script);
     out.clear();
@@ -108,10 +108,10 @@ fn replies_that_nobody_takes_are_bounded() {
     for i in 0..100 {
         let sent = peer.feed(&get(1 + 2 * i, "/big"));
         resets += sent.iter().filter(|&frame| *frame == reset(1 + 2 * i, Code::EnhanceYourCalm)).count();
-        let queued: usize = peer.h2.streams.iter().map(H2::queued).sum();
-        assert!(queued <= limits::MAX_QUEUED + BIG);
+        assert!(peer.h2.unsent() <= limits::MAX_QUEUED + BIG);
     }
     assert!((70..90).contains(&resets), "{resets}");
+    assert_eq!(peer.h2.unsent(), (100 - resets) * BIG);
 }
 
 #[test]

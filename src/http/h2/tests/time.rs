@@ -58,7 +58,7 @@ fn a_reply_that_is_not_taken_ends_at_its_deadline() {
 fn a_preface_and_settings_must_come_in_time() {
     let late = [goaway(0, Code::SettingsTimeout)];
     for bytes in [&b""[..], b"PRI", frame::PREFACE, &opening()[..30]] {
-        let mut peer = Peer::fresh(BodyBudget::new(0));
+        let mut peer = Peer::fresh(Budget::new(0));
         peer.feed(bytes);
         assert_eq!(peer.deadline(), limits::OPENING_TIMEOUT);
         assert_eq!(peer.expire(limits::OPENING_TIMEOUT - 1), []);
