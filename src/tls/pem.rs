@@ -142,7 +142,12 @@ fn read_block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a [u8]>) -> Op
             Some(colon) if content.is_empty() => {
                 let (name, value) = line.split_at(colon);
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-                headers.push((text(name), text(value.get(1..).unwrap_or(&[]))));
+                let name = text(name);
+                // Written down again, it would end the block.
+                if name.starts_with("-----") {
+                    return None;
+                }
+                headers.push((name, text(value.get(1..).unwrap_or(&[]))));
             }
             _ => content.extend(line.trim_ascii_start()),
         }
@@ -178,6 +183,16 @@ mod tests {
             parse_certificates(HELLO.replace("END CERT", "END DERT").as_bytes()),
             Err("https: no valid PEM data")
         );
+    }
+
+    #[test]
+    fn a_header_that_looks_like_a_marker_damages_its_block() {
+        for header in [" -----a: b", "\u{2003}-----END X-----: b"] {
+            let text = format!("-----BEGIN X-----\n{header}\n\nSGVsbG8=\n-----END X-----\n{HELLO}");
+            let document = parse(text.as_bytes());
+            assert_eq!(document.blocks.len(), 1, "{header}");
+            assert_eq!(document.blocks[0].label, "CERTIFICATE");
+        }
     }
 
     #[test]
