@@ -7,15 +7,16 @@ pub mod secret;
 
 pub use secret::{Secret, SecretBytes};
 
+use crate::sys::random;
 use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
 
-/// Fills `bytes` with random ones from the system; `false` if it has none to give.
+/// Fills `bytes` with random ones from the system, by the cheapest way that it has; `false` if it has none to give.
 #[must_use]
 pub fn fill_random(bytes: &mut [u8]) -> bool {
-    SystemRandom::new().fill(bytes).is_ok()
+    random::fill(bytes) || SystemRandom::new().fill(bytes).is_ok()
 }
 
 /// HMAC-SHA256 (RFC 2104).

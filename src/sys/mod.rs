@@ -10,6 +10,7 @@ pub mod landlock;
 pub mod memory;
 pub mod network;
 pub mod process;
+pub mod random;
 pub mod seccomp;
 pub mod service;
 pub mod signals;
