@@ -153,12 +153,12 @@ fn a_key_share_of_small_order_or_another_length_is_refused() {
 proptest! {
     #[test]
     fn a_signature_passes_exactly_if_it_passes_with_ring(
-        seed: [u8; 32],
+        private: [u8; 32],
         message in proptest::collection::vec(any::<u8>(), 0..2000),
         at in 0..96_usize,
         flip in 0..=255_u8,
     ) {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let pair = Ed25519KeyPair::from_seed_unchecked(&private).unwrap();
         let signature = pair.sign(&message);
         let mut key_and_signature = [pair.public_key().as_ref(), signature.as_ref()].concat();
         key_and_signature[at] ^= flip;
