@@ -53,7 +53,7 @@ pub struct Limits {
     pub probes: usize,
     /// Bytes of request bodies in memory.
     pub bodies: usize,
-    /// Bytes of replies in memory that their clients do not take.
+    /// Bytes of replies in memory that their clients do not take; a sixteenth of it for the listener for probes.
     pub replies: usize,
 }
 
@@ -100,7 +100,8 @@ pub(crate) struct Hub {
     tls: RwLock<Arc<rustls::ServerConfig>>,
     blocking: blocking::Pool,
     budget: Budget,
-    replies: Budget,
+    /// For replies that their clients do not take, by door: who sees no more than probes is not to use up all of it.
+    replies: [Budget; 2],
     open: AtomicUsize,
     /// Those of `open` that came through the listener for probes.
     probes: AtomicUsize,
@@ -110,6 +111,15 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// What may wait for all clients who came through `door`.
+    fn replies(&self, door: Door) -> &Budget {
+        let [api, probe] = &self.replies;
+        match door {
+            Door::Api => api,
+            Door::Probe => probe,
+        }
+    }
+
     fn now(&self) -> Millis {
         Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX - 1)
     }
@@ -216,7 +226,7 @@ impl Server {
             tls: RwLock::new(tls),
             blocking: blocking::Pool::start(limits.blocking_threads, limits.queue, metrics)?,
             budget: Budget::new(limits.bodies),
-            replies: Budget::new(limits.replies),
+            replies: [Budget::new(limits.replies), Budget::new(limits.replies / 16)],
             open: AtomicUsize::new(0),
             probes: AtomicUsize::new(0),
             by_peer: Mutex::default(),

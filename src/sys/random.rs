@@ -1,7 +1,8 @@
 //! Random bytes from the kernel, without a system call where it lets a process have them so: since Linux 6.11 its generator
 //! runs in the vDSO, code of the kernel's that every process has in its memory. That saves a twenty-fifth of a request. The
 //! kernel itself decides when a state is stale: after a fork, when a virtual machine was copied, whenever it seeds its own
-//! generator (vdso(7); `include/uapi/linux/random.h` and `lib/vdso/getrandom.c` of Linux).
+//! generator (vdso(7); `include/uapi/linux/random.h` and `lib/vdso/getrandom.c` of Linux). Only a process whose memory was
+//! saved and is set going twice under one kernel would draw the same bytes twice.
 
 use std::{
     ffi::{c_uint, c_void},
@@ -112,10 +113,16 @@ mod elf {
     const STRINGS: u64 = 5;
     const SYMBOLS: u64 = 6;
 
-    /// Bytes of an image that is loaded as a whole, by the headers at its beginning.
+    /// Larger than any vDSO.
+    const MOST: usize = 1 << 20;
+
+    /// Bytes of an image that is loaded as a whole, by the headers at its beginning. `None` if its addresses do not count
+    /// from there: some kernels (gVisor's) give those that it has in memory.
     pub fn size(image: &[u8]) -> Option<usize> {
         let ends = segments(image, LOAD)?.map(|(start, size)| start.checked_add(size));
-        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+        let end = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        let first = segments(image, LOAD)?.map(|(start, _)| start).min()?;
+        (first == 0 && end <= MOST).then_some(end)
     }
 
     /// Where the code called `name` begins.

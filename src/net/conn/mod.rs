@@ -116,7 +116,8 @@ impl Inner {
             Speaks::H2(h2) => h2.unsent(),
             Speaks::H1(_) | Speaks::Nothing => 0,
         };
-        self.waiting + self.backlog.len() + queued
+        let waiting = if self.wire.wants_write() { self.waiting } else { 0 };
+        waiting + self.backlog.len() + queued
     }
 
     /// Gives `out` to the wire, and wipes it.
@@ -541,11 +542,13 @@ impl Conn {
     fn charge(&self, inner: &mut Inner) {
         let unsent = inner.unsent();
         let due = if unsent > SMALL { unsent } else { 0 };
-        if due > inner.charged && !self.hub.replies.take(due - inner.charged) {
+        let budget = self.hub.replies(self.door);
+        if due > inner.charged && !budget.take(due - inner.charged) {
+            self.log_cut();
             return self.close(inner);
         }
         if due < inner.charged {
-            self.hub.replies.give_back(inner.charged - due);
+            budget.give_back(inner.charged - due);
         }
         inner.charged = due;
     }

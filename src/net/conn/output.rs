@@ -152,7 +152,7 @@ impl Conn {
         wipe(&mut inner.backlog);
         inner.backlog = Vec::new();
         inner.waiting = 0;
-        self.hub.replies.give_back(std::mem::take(&mut inner.charged));
+        self.hub.replies(self.door).give_back(std::mem::take(&mut inner.charged));
         if let Some(counted) = inner.counted.take() {
             self.hub.dismiss(&counted);
         }
@@ -178,6 +178,13 @@ impl Conn {
             .write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
         inner.lingers = true;
         self.linger(inner);
+    }
+
+    /// One line about a client that leaves its replies unread while others do so, too.
+    pub(super) fn log_cut(&self) {
+        let message =
+            format!("http: cut {}: too many replies wait for clients that do not read them", self.remote);
+        self.hub.api.log().log(INFO, &message, &[]);
     }
 
     /// One line about a connection that was refused: who, why, and the setting to look at.

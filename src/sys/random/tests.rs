@@ -62,6 +62,18 @@ fn a_thread_gives_its_state_back() {
     assert!(mapped() < before + 100);
 }
 
+#[test]
+fn an_image_with_other_addresses_than_its_own_is_left_alone() {
+    let image = image();
+    let table = usize::try_from(u64::from_le_bytes(image[32..40].try_into().unwrap())).unwrap();
+    let loaded = (0..).map(|n| table + n * 56).find(|at| image[*at..*at + 4] == [1, 0, 0, 0]).unwrap();
+    for start in [0xffff_ffff_ff70_0000_u64, 0x1000, 1 << 30, u64::MAX] {
+        let mut image = image.clone();
+        image[loaded + 16..loaded + 24].copy_from_slice(&start.to_le_bytes());
+        assert_eq!(elf::size(&image), None, "{start:x}");
+    }
+}
+
 proptest! {
     #[test]
     fn damaged_images_never_panic(at in 0..1500_usize, byte: u8, end in 0..9000_usize) {
