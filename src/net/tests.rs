@@ -157,6 +157,14 @@ fn ask_and_not_read(house: &House, patience: Duration) -> (TcpStream, io::Result
     (socket, written)
 }
 
+fn wait_until(happened: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !happened() {
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
 /// Bytes that wait for clients of the listener for probes.
 fn unread(house: &House) -> usize {
     assert_eq!(house.server.hub.replies(Door::Api).used(), 0);
@@ -168,11 +176,9 @@ fn replies_that_nobody_reads_are_counted_until_the_client_is_gone() {
     let house = house();
     let (socket, written) = ask_and_not_read(&house, Duration::from_secs(1));
     assert!(matches!(written.unwrap_err().kind(), io::ErrorKind::WouldBlock));
-    assert!(unread(&house) > 0);
+    wait_until(|| unread(&house) > 0);
     drop(socket);
-    while unread(&house) > 0 {
-        std::thread::yield_now();
-    }
+    wait_until(|| unread(&house) == 0);
     assert_eq!(statuses(house.ask(&["/version"])), [200]);
     house.server.stop();
 }

@@ -266,7 +266,7 @@ impl<T> H2<T> {
         id > self.last_stream || id.is_multiple_of(2)
     }
 
-    /// Reply bytes that wait for the peer's windows.
+    /// Bytes in memory of replies that are not sent or not whole.
     pub fn unsent(&self) -> usize {
         self.streams.iter().map(Self::queued).sum()
     }

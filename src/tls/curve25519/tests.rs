@@ -55,6 +55,17 @@ fn the_same_groups_and_signatures_are_offered_in_the_same_order() {
 }
 
 #[test]
+fn a_processor_with_the_instructions_is_taken_for_one() {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let flags = processor.lines().find(|line| line.starts_with("flags")).unwrap();
+    let has = |flag| flags.split_whitespace().any(|each| each == flag);
+    assert_eq!(
+        is_supported(),
+        ["aes", "pclmulqdq", "bmi1", "bmi2", "adx", "avx", "avx2"].into_iter().all(has)
+    );
+}
+
+#[test]
 fn x25519_ed25519_and_nothing_else_are_replaced_if_the_processor_can() {
     let (before, after) = (default_provider(), crate::tls::server::provider());
     for (after, before) in after.kx_groups.iter().zip(before.kx_groups) {
