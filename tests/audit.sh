@@ -11,6 +11,13 @@ for crate in tokio async-std smol futures-executor openssl openssl-sys native-tl
 	grep -q "^$crate v" "$T/tree" && bad "$crate is not used" "$(cargo tree --locked -e normal -i "$crate")" || ok "$crate is not used"
 done
 
+# What is fuzzed is what is shipped: the workspace of the fuzzers locks the same versions.
+awk '{ print $1, substr($2, 2) }' "$T/tree" | sort -u >"$T/shipped"
+awk -F '"' '/^name = / { name = $2 } /^version = / && name { print name, $2; name = "" }' fuzz/Cargo.lock | sort -u >"$T/fuzzed"
+missing=$(comm -23 "$T/shipped" "$T/fuzzed")
+[ -s "$T/shipped" ] && [ -z "$missing" ] && ok "fuzz/Cargo.lock has every crate in its version" ||
+	bad "fuzz/Cargo.lock has every crate in its version" "$missing"
+
 # Blocks, functions, implementations and attributes; words in comments and lints do not count.
 unsafe() { grep -rnE --include=*.rs '(^|[^_[:alnum:]])unsafe( *\{| +(fn|impl|trait|extern)|\()' "$@" | grep -vE '^[^:]+:[0-9]+: *//'; }
 elsewhere=$(unsafe src | grep -v '^src/sys/')
