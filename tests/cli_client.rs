@@ -141,6 +141,36 @@ fn keys_are_created_described_listed_and_deleted() {
 }
 
 #[test]
+fn more_keys_than_fit_into_a_reply_are_all_listed() {
+    let house = House::new();
+    // A listing only looks at the names of the files. These fill a reply of 1 MB, and are cut off within a letter.
+    let mut names: Vec<String> = ["_-_", "__", "a", "a-b", "z-", "_"].map(str::to_owned).into();
+    let letters = ('0'..='9').chain('A'..='Z').chain('a'..='z').chain(['_']);
+    names.extend(
+        letters.flat_map(|letter| (0..220).map(move |n| format!("{letter}-{n:03}{}", "x".repeat(75)))),
+    );
+    for name in &names {
+        house.server.dir.write(&format!("keys/{name}"), "");
+    }
+    names.retain(|name| !matches!(name.as_str(), "z-" | "_"));
+    names.sort_unstable();
+
+    let (status, page) = house.server.call("GET", "/v1/key/list/", "");
+    let page: Value = serde_json::from_str(&page).unwrap();
+    let count = page["names"].as_array().unwrap().len();
+    assert!(status == 200 && count > 12_000 && count < names.len(), "{status}, {count} names");
+    assert_eq!(page["continue_at"], names[count].as_str());
+
+    for prefix in ["", "a-"] {
+        let ran = house.run(format!("key ls {prefix}").trim_end(), "");
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        let expected = names.iter().map(String::as_str).filter(|name| name.starts_with(prefix));
+        let differ = ran.out.lines().skip(1).zip(expected.clone()).find(|(listed, name)| listed != name);
+        assert_eq!((differ, ran.out.lines().count()), (None, 1 + expected.count()));
+    }
+}
+
+#[test]
 fn secrets_are_read_from_standard_input_or_a_file() {
     let house = House::new();
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
