@@ -169,6 +169,36 @@ fn a_reload_is_all_or_nothing() {
 }
 
 #[test]
+fn a_printed_configuration_starts_the_same_server() {
+    let (dir, app) = house();
+    let config = fs::read_to_string(dir.join("config.yml")).unwrap();
+    dir.write("config.yml", &(config + "keys: [ { name: first } ]\nlog: { audit: off }\n"));
+    let print = |dir: &support::Dir, form: &str| {
+        let output = dir.kes(&["server", "--config=config.yml", "--addr=127.0.0.1:0", form]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let yaml = print(&dir, "--print-config");
+    let json = print(&dir, "--print-config=json");
+    assert!(!dir.join("keys").exists(), "nothing is opened or made");
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["address"], "127.0.0.1:0");
+    assert_eq!(value["policy"]["app"]["identities"][0], app.as_str());
+
+    // JSON is YAML too.
+    for text in [&yaml, &json] {
+        dir.write("config.yml", text);
+        assert_eq!(print(&dir, "--print-config=json"), json);
+    }
+    let server = Server::start_in(dir, app, &[]);
+    assert_eq!(server.call("GET", "/v1/key/list/", ""), (200, "{\"names\":[\"first\"]}\n".into()));
+
+    let output = server.dir.kes(&["server", "--config=config.yml", "--print-config=xml"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && errors.contains("only 'json' is possible"), "{errors}");
+}
+
+#[test]
 fn probes_are_answered_in_plain_http() {
     let mut server = Server::start("probe: { address: 127.0.0.1:0 }\n");
     server.wait_for(|server| server.output().contains("http://127.0.0.1:"), "the address");
