@@ -11,17 +11,12 @@ use std::{
 
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, ServerConfig,
-    ServerConnection, SignatureScheme, SupportedProtocolVersion,
-    client::{
-        ResolvesClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    sign::CertifiedKey,
+    ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig, ServerConnection, SignatureScheme,
+    SupportedProtocolVersion, client::ResolvesClientCert, sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::{certificate, key::PrivateKey, server::provider};
+use super::{certificate, client::ServerTrust, key::PrivateKey, server::provider};
 use crate::{api::Peer, name::Identity, tls::ApiKey};
 
 /// A client's certificates with the key of the first.
@@ -125,43 +120,6 @@ pub fn now() -> i64 {
     i64::try_from(now.as_secs()).unwrap()
 }
 
-#[derive(Debug)]
-struct AnyServer;
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// Sends its certificate whatever the server asks for.
 #[derive(Debug)]
 struct Resolver(Option<Arc<CertifiedKey>>);
@@ -188,7 +146,7 @@ pub fn client_config(
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_custom_certificate_verifier(Arc::new(ServerTrust::blind()))
         .with_client_cert_resolver(Arc::new(Resolver(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     Arc::new(config)
