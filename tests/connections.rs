@@ -44,6 +44,59 @@ fn a_client_that_closes_its_side_still_gets_its_answer() {
     assert!(client.is_closed());
 }
 
+/// A connection whose handshake is complete, and a record for each of `pieces`, which are not sent.
+fn records(server: &Server, pieces: &[&str]) -> (Client, Vec<u8>) {
+    let mut client = server.connect("app", "http/1.1");
+    client.send(request("GET", "/version", ""));
+    assert_eq!(client.read_reply().status, 200);
+    let mut records = Vec::new();
+    for piece in pieces {
+        client.stream.conn.writer().write_all(piece.as_bytes()).unwrap();
+    }
+    while client.stream.conn.wants_write() {
+        client.stream.conn.write_tls(&mut records).unwrap();
+    }
+    (client, records)
+}
+
+#[test]
+fn replies_of_a_connection_that_fails_reach_no_other_connection() {
+    let server = Server::start("");
+    let mut others: Vec<Client> = (0..8).map(|_| server.connect("app", "http/1.1")).collect();
+    for _ in 0..4 {
+        // A whole request, the beginning of another that is longer than TLS takes at a time, and no TLS.
+        let cut = &request("PUT", "/v1/key/decrypt/a", &"x".repeat(6000))[..6000];
+        let (client, mut wire) = records(&server, &[&request("GET", "/nothing", ""), cut]);
+        wire.extend([&[0x17, 3, 3, 0, 32][..], &[0x55; 32]].concat());
+        (&client.stream.sock).write_all(&wire).unwrap();
+        let mut rest = Vec::new();
+        let _ = (&client.stream.sock).read_to_end(&mut rest);
+        for other in &mut others {
+            other.send(request("GET", "/version", ""));
+            let answer = other.read_reply();
+            assert!(answer.status == 200 && answer.body.starts_with("{\"version\":"), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_end_of_tls_is_ignored() {
+    let server = Server::start("");
+    for _ in 0..4 {
+        let (mut client, mut wire) = records(&server, &[&request("PUT", "/v1/key/create/last", "")]);
+        client.stream.conn.send_close_notify();
+        while client.stream.conn.wants_write() {
+            client.stream.conn.write_tls(&mut wire).unwrap();
+        }
+        wire.extend([0x55; 9000]);
+        (&client.stream.sock).write_all(&wire).unwrap();
+        assert!(matches!(client.read_reply().status, 200 | 400));
+        assert!(client.is_closed());
+    }
+    assert_eq!(server.call("GET", "/version", "").0, 200);
+    server.stop();
+}
+
 #[test]
 fn plain_http_on_the_tls_port_gets_a_plain_answer() {
     let mut server = Server::start("");

@@ -42,14 +42,15 @@ impl Conn {
         if matches!(inner.wire, Wire::Plain(_)) {
             return self.step(inner, |speaks, out, session| speaks.feed(now, bytes, out, session));
         }
-        self.receive(inner, now, bytes, &mut scratch.plain, &mut scratch.out);
+        self.receive(inner, now, bytes, &mut scratch.plain, Lent(&mut scratch.out).0);
     }
 
     /// Decrypts `bytes`, feeds the protocol and sends what it answers, in one write.
     fn receive(&self, inner: &mut Inner, now: Millis, mut bytes: &[u8], plain: &mut [u8], out: &mut Vec<u8>) {
         let mut flow = if inner.paused { Flow::Pause } else { Flow::Continue };
         while let Wire::Tls(tls) = &mut inner.wire {
-            if bytes.is_empty() || flow.ends() {
+            // After the peer's close_notify TLS takes nothing more: what follows is from somebody else.
+            if bytes.is_empty() || flow.ends() || inner.ended {
                 break;
             }
             if tls.read_tls(&mut bytes).is_err() {
@@ -126,6 +127,17 @@ impl Conn {
         };
         inner.give_up = NEVER;
         true
+    }
+}
+
+/// A buffer of all connections of a worker, lent to one of them. What is left in it at the end, be that an error or a
+/// panic, is of no concern to the next one.
+struct Lent<'a>(&'a mut Vec<u8>);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        wipe(self.0);
+        self.0.clear();
     }
 }
 

@@ -326,7 +326,10 @@ impl Conn {
             let mut inner = match self.inner.try_lock() {
                 Ok(inner) => inner,
                 Err(TryLockError::WouldBlock) => return,
-                Err(TryLockError::Poisoned(_)) => return self.cut(),
+                Err(TryLockError::Poisoned(inner)) => {
+                    drop(inner);
+                    return self.cut();
+                }
             };
             // The list is given back first: to complete one answer may bring the next.
             let taken = std::mem::take(&mut *self.late());

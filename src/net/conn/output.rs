@@ -21,12 +21,13 @@ impl Conn {
     pub(super) fn apply(&self, inner: &mut Inner, flow: Flow, out: &mut Vec<u8>) {
         inner.paused = flow == Flow::Pause;
         let is_full = inner.wire.wants_write() && inner.interest == Interest::Write;
-        if is_full && !flow.ends() {
+        let is_last = flow.ends() || (inner.ended && !inner.paused);
+        if is_full && !is_last {
             inner.backlog = std::mem::take(out);
             return;
         }
         inner.put(out);
-        if flow.ends() || (inner.ended && !inner.paused) {
+        if is_last {
             // Over HTTP/2 the peer may always be sending.
             inner.lingers = flow == Flow::Linger || matches!(inner.speaks, Speaks::H2(_));
             self.finish(inner);
