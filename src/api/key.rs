@@ -26,6 +26,9 @@ const NO_RANDOM: ApiError = ApiError::new(500, "failed to create key");
 const GENERATE_FAILED: ApiError = ApiError::new(500, "failed to generate encryption key");
 const ENCRYPT_FAILED: ApiError = ApiError::new(500, "failed to encrypt plaintext");
 
+/// Bytes that a request takes while it waits for its key, in addition to what came in its body; roughly.
+const WAITER: usize = 1024;
+
 /// Most bytes of a listing; the SDK reads one mebibyte.
 const MAX_LIST: usize = 1_000_000;
 
@@ -133,7 +136,7 @@ pub fn describe<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
         Err(error) => return Outcome::Now(Err(error)),
     };
     let shown = name.to_string();
-    with_key(call, name, move |key, _| {
+    with_key(call, name, 0, move |key, _| {
         let object = Object::new(256)
             .text("name", &shown)
             .text("algorithm", key.algorithm.name())
@@ -149,7 +152,7 @@ pub fn encrypt<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Ok(arguments) => arguments,
         Err(error) => return Outcome::Now(Err(error)),
     };
-    with_key(call, name, move |key, _| {
+    with_key(call, name, plaintext.len() + context.len(), move |key, _| {
         let ciphertext = key.encrypt(&plaintext, &context).ok_or(ENCRYPT_FAILED)?;
         Ok(Object::new(ciphertext.len().div_ceil(3) * 4 + 32).bytes("ciphertext", &ciphertext).reply())
     })
@@ -164,7 +167,7 @@ pub fn generate<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Ok(arguments) => arguments,
         Err(error) => return Outcome::Now(Err(error)),
     };
-    with_key(call, name, move |key, _| {
+    with_key(call, name, context.len(), move |key, _| {
         let (data_key, ciphertext) = key.generate_data_key(&context).ok_or(GENERATE_FAILED)?;
         let object = Object::new(192).bytes("plaintext", data_key.expose()).bytes("ciphertext", &ciphertext);
         Ok(object.reply())
@@ -176,7 +179,7 @@ pub fn decrypt<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Ok(arguments) => arguments,
         Err(error) => return Outcome::Now(Err(error)),
     };
-    with_key(call, name, move |key, _| {
+    with_key(call, name, ciphertext.len() + context.len(), move |key, _| {
         let plaintext = key.decrypt(&ciphertext, &context).map_err(|_| NOT_AUTHENTIC)?;
         Ok(Object::new(plaintext.len().div_ceil(3) * 4 + 32).bytes("plaintext", &plaintext).reply())
     })
@@ -187,7 +190,7 @@ pub fn hmac<'a>(call: &Call<'a, '_>, body: &mut Body) -> Outcome<'a> {
         Ok(arguments) => arguments,
         Err(error) => return Outcome::Now(Err(error)),
     };
-    with_key(call, name, move |key, _| {
+    with_key(call, name, message.len(), move |key, _| {
         let sum = key.hmac(&message).ok_or(NO_HMAC)?;
         Ok(Object::new(80).bytes("hmac", &sum).reply())
     })
@@ -230,20 +233,23 @@ fn arguments<const N: usize>(
 }
 
 /// Uses a key: at once if it is in the cache, else when it has been fetched. Many who wait for one key wait for one
-/// fetch, and no thread waits with them.
+/// fetch, and no thread waits with them. `size`: bytes that `act` holds; what all hold who wait is bounded.
 fn with_key<'a>(
     call: &Call<'a, '_>,
     name: KeyName,
+    size: usize,
     act: impl FnOnce(&KeyVersion, &Record) -> Result<Reply, ApiError> + Send + 'static,
 ) -> Outcome<'a> {
     let keyring = Arc::clone(&call.state.keyring);
     if let Some(key) = keyring.cached(&name) {
         return Outcome::Now(act(&key, call.record));
     }
+    let Some(share) = call.record.api.waiting.lend(size + WAITER) else { return Outcome::Now(Err(BUSY)) };
     let (connection, stream) = (call.connection, call.stream);
     Outcome::Later(Box::new(move |record| {
         let responder = connection.responder(stream);
         let waiter = move |result: Result<Arc<KeyVersion>, KeyringError>| {
+            let _share = share;
             answer(record, responder, |record| {
                 act(&*result.map_err(|error| unreadable(record, &error))?, record)
             });

@@ -28,7 +28,7 @@ use crate::{
     audit::{AuditEvent, AuditFile, AuditLog},
     config::{ApiConfig, LogConfig},
     feed::Listen,
-    http::{Admit, Body, Head, Reply, Service},
+    http::{Admit, Body, Budget, Head, Reply, Service},
     keyring::Keyring,
     log::{DEBUG, ERROR, INFO, Logger},
     metrics::Metrics,
@@ -46,6 +46,12 @@ pub const COMMIT: &str = match option_env!("KES_COMMIT") {
     Some(commit) => commit,
     None => "<unknown>",
 };
+
+/// Of a method that is refused, so much is quoted.
+const MAX_METHOD: usize = 64;
+
+/// Bytes in memory of requests that wait for their keys.
+const MAX_WAITING: usize = 64 << 20;
 
 const NO_CERTIFICATE: ApiError = ApiError::new(400, "tls: client certificate is required");
 const SEVERAL_CERTIFICATES: ApiError = ApiError::new(400, "tls: received more than one client certificate");
@@ -142,6 +148,8 @@ pub struct Api {
     log: Logger,
     audit: AuditLog,
     metrics: Arc<Metrics>,
+    /// For what requests hold while they wait for their keys.
+    waiting: Budget,
     started: Timestamp,
 }
 
@@ -153,6 +161,7 @@ impl Api {
             log: Logger::new(log.error),
             audit: AuditLog::new(log.audit, audit),
             metrics,
+            waiting: Budget::new(MAX_WAITING),
             started: Timestamp::now(),
         }
     }
@@ -332,8 +341,9 @@ impl Session<'_> {
 }
 
 fn wrong_method(method: &str, expected: &'static str) -> Reply {
-    let error =
-        ApiError::quoting(405, "received method '", method.as_bytes(), &format!("' expected '{expected}'"));
+    // Anybody may send this; the longest method that is registered has 16 bytes.
+    let shown = &method.as_bytes()[..method.len().min(MAX_METHOD)];
+    let error = ApiError::quoting(405, "received method '", shown, &format!("' expected '{expected}'"));
     // The original sends `Accept` where `Allow` belongs; clients may rely on it.
     Reply { extra: Some(("accept", expected.into())), ..error.reply() }
 }

@@ -24,6 +24,21 @@ impl Head {
         self.fields.clear();
     }
 
+    /// Bytes of memory.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity() + self.fields.capacity() * size_of::<(Range<usize>, Range<usize>)>()
+    }
+
+    /// Keeps the method and the target alone if the head takes more than `limit` bytes.
+    pub fn forget_fields(&mut self, limit: usize) {
+        if self.capacity() > limit {
+            let mut kept = Self::new();
+            kept.set_method(self.method().as_bytes());
+            kept.set_target(self.target());
+            *self = kept;
+        }
+    }
+
     /// Sets the method, as sent.
     pub fn set_method(&mut self, method: &[u8]) {
         self.method = self.store(method);

@@ -57,7 +57,8 @@ pub trait Service {
     /// Looks at the head before the body is read.
     fn admit(&mut self, head: &Head) -> Admit<Self::Ticket>;
 
-    /// Answers the request, or returns `None` and answers later through [`Protocol::complete`] with the same `stream`.
+    /// Answers the request, or returns `None` and answers later through [`Protocol::complete`] with the same `stream`. Of a
+    /// big head only method and target are left: it need not be kept while the body comes.
     fn serve(&mut self, stream: u32, ticket: Self::Ticket, head: &Head, body: &mut Body) -> Option<Reply>;
 }
 
@@ -167,6 +168,11 @@ impl Budget {
         .is_ok()
     }
 
+    /// Takes `bytes` until what is returned is dropped; `None` if they are not there.
+    pub fn lend(&self, bytes: usize) -> Option<Share> {
+        self.take(bytes).then(|| Share { budget: self.clone(), bytes })
+    }
+
     /// Gives back `bytes` that were taken.
     pub fn give_back(&self, bytes: usize) {
         self.0.0.fetch_sub(bytes, Ordering::Relaxed);
@@ -175,5 +181,17 @@ impl Budget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.0.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of a [`Budget`], given back when it is dropped.
+pub struct Share {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
     }
 }

@@ -53,7 +53,8 @@ pub struct Limits {
     pub probes: usize,
     /// Bytes of request bodies in memory.
     pub bodies: usize,
-    /// Bytes of replies in memory that their clients do not take; a sixteenth of it for the listener for probes.
+    /// Bytes of replies in memory that their clients do not take; a sixteenth of it each for clients that no policy knows
+    /// and for the listener for probes.
     pub replies: usize,
 }
 
@@ -100,8 +101,9 @@ pub(crate) struct Hub {
     tls: RwLock<Arc<rustls::ServerConfig>>,
     blocking: blocking::Pool,
     budget: Budget,
-    /// For replies that their clients do not take, by door: who sees no more than probes is not to use up all of it.
-    replies: [Budget; 2],
+    /// For replies that their clients do not take: of clients that a policy knows, of others, and through the listener for
+    /// probes. Who may do nothing is not to use up what others need.
+    replies: [Budget; 3],
     open: AtomicUsize,
     /// Those of `open` that came through the listener for probes.
     probes: AtomicUsize,
@@ -111,12 +113,13 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// What may wait for all clients who came through `door`.
-    fn replies(&self, door: Door) -> &Budget {
-        let [api, probe] = &self.replies;
+    /// What may wait for all clients who came through `door` and are known or not.
+    fn replies(&self, door: Door, is_known: bool) -> &Budget {
+        let [known, strangers, probes] = &self.replies;
         match door {
-            Door::Api => api,
-            Door::Probe => probe,
+            Door::Api if is_known => known,
+            Door::Api => strangers,
+            Door::Probe => probes,
         }
     }
 
@@ -226,7 +229,7 @@ impl Server {
             tls: RwLock::new(tls),
             blocking: blocking::Pool::start(limits.blocking_threads, limits.queue, metrics)?,
             budget: Budget::new(limits.bodies),
-            replies: [Budget::new(limits.replies), Budget::new(limits.replies / 16)],
+            replies: [1, 16, 16].map(|share| Budget::new(limits.replies / share)),
             open: AtomicUsize::new(0),
             probes: AtomicUsize::new(0),
             by_peer: Mutex::default(),

@@ -39,6 +39,23 @@ fn many_requests_for_one_key_wait_for_one_fetch() {
 }
 
 #[test]
+fn what_waits_for_keys_is_bounded() {
+    let mut house = house();
+    house.jobs = Jobs::Kept(Mutex::default());
+    let body = format!("{{\"plaintext\":\"{}\"}}", base64(&[7; 700_000]));
+    let count = (0..100).take_while(|&n| house.begin(n, "PUT", "/v1/key/encrypt/a", Some(&body)).is_none());
+    let count = count.count();
+    assert!((80..=MAX_WAITING / 700_000).contains(&count), "{count}");
+    assert_eq!(house.begin(100, "PUT", "/v1/key/encrypt/a", Some(&body)).unwrap().status, 503);
+    let Jobs::Kept(jobs) = std::mem::replace(&mut house.jobs, Jobs::AtOnce) else { unreachable!() };
+    jobs.into_inner().unwrap().into_iter().for_each(|job| job());
+    let answered = house.answers.lock().unwrap().try_iter().filter(|(_, reply)| reply.status == 200).count();
+    assert_eq!(answered, count);
+    assert_eq!(house.api.waiting.used(), 0);
+    assert_eq!(house.call("PUT", "/v1/key/encrypt/a", Some(&body)).0, 200);
+}
+
+#[test]
 fn a_request_whose_client_is_gone_is_neither_worked_on_nor_a_failure() {
     let mut house = house();
     house.is_gone = true;

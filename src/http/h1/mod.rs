@@ -39,6 +39,9 @@ const MAX_PENDING: usize = 64 << 10;
 /// Buffers larger than this are given back when the connection is idle.
 const IDLE_BUFFER: usize = 1024;
 
+/// A head with more memory than this is not kept for the next request.
+const IDLE_HEAD: usize = 2048;
+
 /// One connection's side of HTTP/1.1.
 pub struct H1<T> {
     budget: Budget,
@@ -412,6 +415,7 @@ impl<T> H1<T> {
         if self.body.bytes.capacity() > IDLE_BUFFER {
             self.body.bytes = SecretBytes::new();
         }
+        self.head.forget_fields(IDLE_HEAD);
     }
 
     /// Answers with a plain error and closes: what follows cannot be told apart any more.

@@ -79,6 +79,8 @@ pub const FLOOD_WINDOW: Millis = 10_000;
 pub const MAX_REMEMBERED: usize = 256;
 /// Heads kept for further requests.
 pub const SPARE_HEADS: usize = 16;
+/// The biggest head kept for further requests, or with all its fields until the body has come.
+pub const SPARE_HEAD: usize = 2 * 1024;
 /// The biggest body buffer kept for further requests.
 pub const SPARE_BODY: usize = 2 * 1024;
 

@@ -266,16 +266,18 @@ impl<T> H2<T> {
         id > self.last_stream || id.is_multiple_of(2)
     }
 
-    /// Bytes in memory of replies that are not sent or not whole.
+    /// Bytes in memory of replies that are not sent or not whole, and of requests that are not whole, but for their bodies.
     pub fn unsent(&self) -> usize {
         self.streams.iter().map(Self::queued).sum()
     }
 
-    /// Reply bytes that a stream keeps in memory.
+    /// Bytes that a stream keeps in memory, but for those of a request's body.
     fn queued(stream: &Stream<T>) -> usize {
         match &stream.state {
             State::Sending(sending) => sending.reply.body.len(),
-            _ => 0,
+            State::Refused(reply) => reply.body.len(),
+            State::Gathering(gathering) => gathering.head.capacity(),
+            State::Working => 0,
         }
     }
 

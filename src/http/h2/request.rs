@@ -7,7 +7,7 @@ use super::{
     input::depends_on,
     limits::{
         BODY_TIMEOUT, DISCARD_LIMIT, HEAD_TIMEOUT, LOW_STREAM_WINDOW, MAX_BLOCK, MAX_CONTINUATIONS,
-        MAX_STREAMS, REFUSED_LIMIT, SPARE_BODY, SPARE_HEADS,
+        MAX_STREAMS, REFUSED_LIMIT, SPARE_BODY, SPARE_HEAD, SPARE_HEADS,
     },
     stream::{Gathering, State, Stream},
 };
@@ -144,7 +144,8 @@ impl<T> H2<T> {
         }
         stream.deadline = turn.now.saturating_add(if timeout == 0 { BODY_TIMEOUT } else { timeout });
         self.soonest = self.soonest.min(stream.deadline);
-        let head = std::mem::replace(&mut self.head, self.heads.pop().unwrap_or_default());
+        let mut head = std::mem::replace(&mut self.head, self.heads.pop().unwrap_or_default());
+        head.forget_fields(SPARE_HEAD);
         stream.state = State::Gathering(Gathering { ticket, head, body: SecretBytes::new(), limit });
         let id = stream.id;
         if expects_continue && limit > 0 {
@@ -328,7 +329,7 @@ impl<T> H2<T> {
 
     /// Keeps the memory of a head for a further request.
     pub(super) fn keep_head(&mut self, head: Head) {
-        if self.heads.len() < SPARE_HEADS {
+        if self.heads.len() < SPARE_HEADS && head.capacity() <= SPARE_HEAD {
             self.heads.push(head);
         }
     }

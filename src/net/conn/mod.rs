@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{Connection, Job, Peer, Respond, Session, Ticket},
     feed::Listen,
-    http::{Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
+    http::{Budget, Flow, Millis, NEVER, Protocol, Reply, h1::H1, h2::H2},
     name::Identity,
     sys::{epoll::Interest, network},
 };
@@ -428,11 +428,11 @@ impl Conn {
         self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
     }
 
-    /// Takes what waits for this peer out of what may wait for all of them; a peer that finds too little left is cut.
+    /// Takes what waits for this peer out of what may wait for all like it; a peer that finds too little left is cut.
     fn charge(&self, inner: &mut Inner) {
         let unsent = inner.unsent();
         let due = if unsent > SMALL { unsent } else { 0 };
-        let budget = self.hub.replies(self.door);
+        let budget = self.budget(inner);
         if due > inner.charged && !budget.take(due - inner.charged) {
             self.log_cut();
             return self.close(inner);
@@ -441,6 +441,10 @@ impl Conn {
             budget.give_back(inner.charged - due);
         }
         inner.charged = due;
+    }
+
+    fn budget(&self, inner: &Inner) -> &Budget {
+        self.hub.replies(self.door, matches!(inner.counted, Some(Some(_))))
     }
 
     fn late(&self) -> MutexGuard<'_, Vec<(u32, Late)>> {

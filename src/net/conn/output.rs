@@ -153,7 +153,7 @@ impl Conn {
         wipe(&mut inner.backlog);
         inner.backlog = Vec::new();
         inner.waiting = 0;
-        self.hub.replies(self.door).give_back(std::mem::take(&mut inner.charged));
+        self.budget(inner).give_back(std::mem::take(&mut inner.charged));
         if let Some(counted) = inner.counted.take() {
             self.hub.dismiss(&counted);
         }

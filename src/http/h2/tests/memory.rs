@@ -222,6 +222,35 @@ fn what_is_left_of_a_body_is_wiped_and_its_buffer_used_again() {
 }
 
 #[test]
+fn requests_that_are_not_whole_keep_no_big_heads_and_what_they_keep_is_counted() {
+    let mut peer = Peer::new();
+    let big = "b".repeat(3_900);
+    // The first of them puts the field into the table, so that the others need a byte for each.
+    let field = [&[0x40, 1, b'x', 0x7f][..], &[0xbd, 0x1d], big.as_bytes()].concat();
+    let first = [request_block("/", &[]), field].concat();
+    assert_eq!(peer.feed(&frame(kind::HEADERS, flag::END_HEADERS, 1, &first)), []);
+    let further = [request_block("/", &[]), vec![0xbe; 4]].concat();
+    for i in 1..200 {
+        assert_eq!(peer.feed(&frame(kind::HEADERS, flag::END_HEADERS, 1 + 2 * i, &further)), []);
+    }
+    let unsent = peer.h2.unsent();
+    assert!((1..200 * 100).contains(&unsent), "{unsent}");
+    for i in 0..200 {
+        assert_eq!(peer.feed(&data(1 + 2 * i, b"x", true)), fine(1 + 2 * i));
+    }
+    assert_eq!(peer.h2.unsent(), 0);
+    assert!(peer.h2.heads.iter().map(Head::capacity).sum::<usize>() < 16 * 2_048);
+    assert!(peer.script.served.iter().all(|served| (&*served.method, &*served.target) == ("PUT", "/")));
+}
+
+#[test]
+fn a_reply_that_waits_for_the_end_of_a_refused_body_is_counted() {
+    let mut peer = Peer::new();
+    assert_eq!(peer.feed(&put(1, "/refuse-big")), []);
+    assert_eq!(peer.h2.unsent(), BIG);
+}
+
+#[test]
 fn an_idle_connection_takes_little_memory() {
     let mut peer = Peer::new();
     for i in 0..200u32 {
