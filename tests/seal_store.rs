@@ -9,7 +9,11 @@ use std::{
 
 use kes::{
     config::SealConfig,
-    keystore::{KeyStore, StoreError, fs::FsStore},
+    keystore::{
+        KeyStore, StoreError,
+        fs::FsStore,
+        upkeep::{Place, Step, rotate},
+    },
     name::KeyName,
     seal::{SealFile, Sealer, Source, Unlock, file::write_plain},
     text::encode::{decode_hex, hex},
@@ -113,6 +117,43 @@ fn of_many_processes_exactly_one_creates_each_key() {
 }
 
 /// On a small file system of its own, which only root can mount.
+#[test]
+fn a_key_made_anew_while_all_are_sealed_anew_is_not_lost_and_a_deleted_one_stays_deleted() {
+    let root = env::temp_dir().join(format!("kes-anew-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).unwrap();
+    let (dir, seal_file) = (root.join("keys"), root.join("keys.seal"));
+    let place = Place { dir, shown: "./keys".into(), seal_file, source: Source::None };
+    let on = SealConfig::On { file: place.seal_file.clone(), unlock: Source::None };
+    let open = || FsStore::open(&place.dir, "./keys", &on).unwrap();
+    let store = open();
+    let names = ["a", "b", "c", "gone"].map(|key| KeyName::parse(key).unwrap());
+    names.iter().for_each(|name| store.create(name, b"old").unwrap());
+
+    // The successor of the first one that is looked at is written, and has not taken its place.
+    let mut is_first = true;
+    let change = &mut |_: Step<'_>| {
+        if std::mem::take(&mut is_first) {
+            for name in &names {
+                store.delete(name).unwrap();
+                // A file system like ext4 gives the new file the number of the old one.
+                store.create(name, b"new").unwrap();
+            }
+            store.delete(&names[3]).unwrap();
+        }
+    };
+    let (_, is_new, resealed) = rotate(&place, change).unwrap();
+    assert!(is_new && resealed.troubles == 0);
+    for store in [&store, &open()] {
+        assert_eq!(store.list("").unwrap(), names[..3]);
+        for name in &names[..3] {
+            assert_eq!(&store.get(name).unwrap()[..], b"new", "{name}");
+        }
+    }
+    assert_eq!(fs::read_dir(&place.dir).unwrap().count(), 3, "nothing is left beside them");
+    fs::remove_dir_all(&root).unwrap();
+}
+
 #[test]
 fn a_full_or_read_only_disk_loses_nothing_that_was_acknowledged() {
     if let Some(root) = env::var_os(CHILD) {

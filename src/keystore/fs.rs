@@ -4,7 +4,7 @@
 pub mod seals;
 
 use std::{
-    fs::{self, DirEntry},
+    fs::{self, DirEntry, File},
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -109,8 +109,8 @@ impl FsStore {
         let phase = self.phase_to_write(&path)?;
         let text = self.text_for(&phase, name, &path, value)?;
         replace_durably(&path, &text, "replace").map_err(|cause| explain("cannot replace", &path, &cause))?;
-        self.read_back(name, &path, &text, value)?;
-        self.settle(name, &path, value, phase)
+        let file = self.read_back(name, &path, &text, value)?;
+        self.settle(name, &path, file, value, phase)
     }
 
     /// One line on whether and how the values are sealed, for banner and status.
@@ -224,38 +224,51 @@ impl FsStore {
         read_up_to(&file, MAX_FILE).map_err(failed)
     }
 
-    fn read_back(&self, name: &KeyName, path: &Path, written: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let read = open_to_read(path).and_then(|file| read_up_to(&file, MAX_FILE));
-        let read = read.map_err(|cause| explain("cannot read back", path, &cause))?;
+    /// The file that holds what was written.
+    fn read_back(
+        &self,
+        name: &KeyName,
+        path: &Path,
+        written: &[u8],
+        value: &[u8],
+    ) -> Result<File, StoreError> {
+        let failed = |cause: io::Error| explain("cannot read back", path, &cause);
+        let file = open_to_read(path).map_err(failed)?;
+        let read = read_up_to(&file, MAX_FILE).map_err(failed)?;
         // `kes seal` may have sealed it anew already.
         if read[..] == *written || is_sealed(&read) && self.open_value(name, path, read)?[..] == *value {
-            return Ok(());
+            return Ok(file);
         }
         Err(StoreError::Failed(format!("key file '{}' does not hold what was written", path.display())))
     }
 
     /// A new file may have been written plain or under a root key that has been replaced meanwhile, after `kes seal` has
-    /// looked for such files: it is written again before anybody hears of it.
-    fn settle(&self, name: &KeyName, path: &Path, value: &[u8], written: Phase) -> Result<(), StoreError> {
+    /// looked for such files: it is written again before anybody hears of it. `file` is the one that was written.
+    fn settle(
+        &self,
+        name: &KeyName,
+        path: &Path,
+        mut file: File,
+        value: &[u8],
+        mut written: Phase,
+    ) -> Result<(), StoreError> {
         let failed = |cause: io::Error| explain("cannot seal anew", path, &cause);
-        let mut written = written;
         for _ in 0..SETTLE {
             let phase = self.phase_to_write(path)?;
             if phase.writes_as(&written) {
                 return Ok(());
             }
             let text = self.text_for(&phase, name, path, value)?;
-            let old = match path.symlink_metadata() {
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-                result => result.map_err(failed)?,
-            };
-            let (successor, file) = prepare(path, &old, &text).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            let displaced = successor.take_place().map_err(failed)?;
+            let (successor, next) = prepare(path, file, &text).map_err(failed)?;
+            next.sync_all().map_err(failed)?;
+            let dir = File::open(&self.dir).map_err(failed)?;
+            // If not, `kes seal` was faster, or somebody has deleted the key.
+            let is_placed = successor.take_place(&dir).map_err(failed)?;
             sync_dir(&self.dir).map_err(failed)?;
-            // `None`: `kes seal` was faster, or somebody has deleted the key.
-            drop(displaced);
-            written = phase;
+            if !is_placed {
+                return Ok(());
+            }
+            (file, written) = (next, phase);
         }
         Err(StoreError::Failed(format!("key file '{}': the seal file does not come to rest", path.display())))
     }
@@ -306,8 +319,8 @@ impl KeyStore for FsStore {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(self.explain_existing()),
             Err(cause) => return Err(explain("cannot create", &path, &cause)),
         }
-        self.read_back(name, &path, &text, value)?;
-        self.settle(name, &path, value, phase)
+        let file = self.read_back(name, &path, &text, value)?;
+        self.settle(name, &path, file, value, phase)
     }
 
     fn get(&self, name: &KeyName) -> Result<SecretBytes, StoreError> {

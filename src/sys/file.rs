@@ -13,12 +13,16 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::{crypto::SecretBytes, sys::fault, text::encode::hex};
+use super::{checked, fault};
+use crate::{crypto::SecretBytes, text::encode::hex};
+
+/// How long somebody else may hold the lock of a directory.
+const LOCK_PATIENCE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(5) };
 
 /// Files that we make can be read and written by their owner alone.
 const MODE: u32 = 0o600;
@@ -56,18 +60,20 @@ pub fn replace_durably(path: &Path, content: &[u8], operation: &str) -> io::Resu
     let temporary = TemporaryFile::create(path)?;
     give_away(&temporary.file, path);
     fill(&temporary.file, content, operation)?;
-    fs::rename(&*temporary.path, path)?;
+    let dir = File::open(parent_of(path))?;
+    locked(&dir, Hold::Shared, || fs::rename(&*temporary.path, path))?;
     fault::point(operation, "after-rename");
-    sync_dir(parent_of(path))?;
+    sync_names(&dir)?;
     fault::point(operation, "after-dir-sync");
     Ok(())
 }
 
 /// Removes a file; when it returns `Ok` the removal is on the disk.
 pub fn remove_durably(path: &Path) -> io::Result<()> {
-    fs::remove_file(path)?;
+    let dir = File::open(parent_of(path))?;
+    locked(&dir, Hold::Shared, || fs::remove_file(path))?;
     fault::point("delete", "after-unlink");
-    sync_dir(parent_of(path))
+    sync_names(&dir)
 }
 
 /// Makes a directory and its missing parents, each with mode 0700, durably. Existing ones are left as they are.
@@ -137,9 +143,50 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
+/// How the lock of a directory is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hold {
+    /// To take its name from a file.
+    Shared,
+    /// To look at a name and then give it to another file: nobody else takes or gives names meanwhile.
+    Exclusive,
+}
+
+/// Does one thing while the lock of an open directory is held (flock(2)). Nobody is to hold it for longer than the one thing
+/// takes; if somebody does for [`LOCK_PATIENCE`], that is [`io::ErrorKind::WouldBlock`]. Where directories cannot be locked
+/// (NFS), it is done all the same.
+pub(super) fn locked<T>(dir: &File, how: Hold, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let operation = if how == Hold::Exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    let begin = Instant::now();
+    while let Err(cause) = flock(dir, operation | libc::LOCK_NB) {
+        match cause.raw_os_error() {
+            Some(libc::EWOULDBLOCK) if begin.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Some(libc::EINTR) => {}
+            Some(libc::EBADF | libc::EINVAL | libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP) => break,
+            _ => return Err(cause),
+        }
+    }
+    let result = act();
+    let _ = flock(dir, libc::LOCK_UN);
+    result
+}
+
+/// The call of that name. A lock lasts until it is given back or the file is closed.
+pub(super) fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes numbers only; the descriptor is open.
+    checked(unsafe { libc::flock(file.as_raw_fd(), operation) }).map(drop)
+}
+
 /// Puts the names in a directory on the disk.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    match File::open(dir)?.sync_all() {
+    sync_names(&File::open(dir)?)
+}
+
+/// Puts the names in an open directory on the disk.
+pub(super) fn sync_names(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
         // Some file systems have nothing to sync for a directory and say so.
         Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         result => result,
@@ -189,7 +236,7 @@ fn create_through_named(path: &Path, content: &[u8], operation: &str) -> io::Res
     }
 }
 
-fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
     let from = CString::new(from.as_os_str().as_bytes())?;
     let to = CString::new(to.as_os_str().as_bytes())?;
     // SAFETY: both pointers are to NUL-terminated strings that live until the call returns; the other arguments are
@@ -286,6 +333,28 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn no_name_is_taken_while_another_looks_at_the_names() {
+        let dir = TestDir::new("names");
+        let path = dir.path.join("file");
+        fs::write(&path, b"old").unwrap();
+        let (one, other) = (File::open(&dir.path).unwrap(), File::open(&dir.path).unwrap());
+        let blocked = |result: io::Result<()>| result.unwrap_err().kind() == io::ErrorKind::WouldBlock;
+        locked(&one, Hold::Exclusive, || {
+            assert!(blocked(remove_durably(&path)));
+            assert!(blocked(replace_durably(&path, b"new", "replace")));
+            assert!(blocked(locked(&other, Hold::Exclusive, || Ok(()))));
+            create_durably(&dir.path.join("new"), b"new", "create")
+        })
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        // Those who take names do not wait for each other.
+        locked(&one, Hold::Shared, || remove_durably(&path)).unwrap();
+        assert!(!path.exists());
+        // It is a lock of directories; what cannot be locked is not waited for.
+        locked(&File::open("/proc/self/mounts").unwrap(), Hold::Shared, || Ok(())).unwrap();
     }
 
     /// Where the tests run as root.

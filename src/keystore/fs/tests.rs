@@ -552,17 +552,22 @@ fn a_key_made_while_the_root_key_changes_is_sealed_again_before_anybody_hears_of
     store.create(&name("a"), b"a").unwrap();
     let old = header(&path);
     put_seal(&place.seal_file(), &[2, 1]);
-    store.settle(&name("a"), &path, b"a", before).unwrap();
+    let file = || File::open(&path).unwrap();
+    store.settle(&name("a"), &path, file(), b"a", before.clone()).unwrap();
     assert_ne!(header(&path), old);
     // As if it had been written plain just before an adoption began.
     fs::write(&path, b"a").unwrap();
-    store.settle(&name("a"), &path, b"a", Phase::Plain).unwrap();
+    store.settle(&name("a"), &path, file(), b"a", Phase::Plain).unwrap();
     assert_eq!(&store.get(&name("a")).unwrap()[..], b"a");
     assert_eq!(fs::read_dir(place.keys()).unwrap().count(), 1, "nothing is left beside it");
-    // Deleted meanwhile: it does not come back.
+    // Deleted meanwhile: it does not come back. Made anew by somebody else: that one stays.
+    let gone = file();
     store.delete(&name("a")).unwrap();
-    store.settle(&name("a"), &path, b"a", Phase::Plain).unwrap();
+    store.settle(&name("a"), &path, gone.try_clone().unwrap(), b"a", before.clone()).unwrap();
     assert!(!path.exists());
+    store.create(&name("a"), b"another").unwrap();
+    store.settle(&name("a"), &path, gone, b"a", before).unwrap();
+    assert_eq!(&store.get(&name("a")).unwrap()[..], b"another");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod rotate;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -204,7 +204,7 @@ fn each_key(
 
 /// The root key that a file is sealed under, `None` for a plain one. The error is a reason, or nothing if the file is gone.
 fn kind_of(path: &Path) -> Result<Option<RootKeyId>, Option<String>> {
-    let (file, _) = open_key(path)?;
+    let file = open_key(path)?;
     let start = read_up_to(&file, KEY_FILE_HEADER).map_err(|cause| Some(unreadable(&cause)))?;
     match root_of(&start) {
         Ok(id) => Ok(Some(id)),
@@ -215,17 +215,17 @@ fn kind_of(path: &Path) -> Result<Option<RootKeyId>, Option<String>> {
 }
 
 /// An open key file and its text. The error is as in [`kind_of`].
-fn read_key(path: &Path) -> Result<((File, Metadata), SecretBytes), Option<String>> {
-    let (file, data) = open_key(path)?;
+fn read_key(path: &Path) -> Result<(File, SecretBytes), Option<String>> {
+    let file = open_key(path)?;
     let text = read_up_to(&file, MAX_FILE).map_err(|cause| Some(unreadable(&cause)))?;
     match text.is_empty() {
         true => Err(Some("is empty".into())),
-        false => Ok(((file, data), text)),
+        false => Ok((file, text)),
     }
 }
 
 /// A link is not followed: what it points to could be put in its place, but would stay what it is.
-fn open_key(path: &Path) -> Result<(File, Metadata), Option<String>> {
+fn open_key(path: &Path) -> Result<File, Option<String>> {
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(None),
@@ -236,7 +236,7 @@ fn open_key(path: &Path) -> Result<(File, Metadata), Option<String>> {
     };
     let data = file.metadata().map_err(|cause| Some(unreadable(&cause)))?;
     match data.is_file() {
-        true => Ok((file, data)),
+        true => Ok(file),
         false => Err(Some("is not a regular file".into())),
     }
 }

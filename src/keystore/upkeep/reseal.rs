@@ -13,8 +13,9 @@ use crate::{
     },
 };
 
-/// So many files are written before all are put on the disk at once, which is what takes long.
-const BATCH: usize = 4096;
+/// So many files are written before all are put on the disk at once, which is what takes long. Those that they replace stay
+/// open meanwhile, and most systems let a program have 1024 open files.
+const BATCH: usize = 512;
 
 /// What came of it.
 #[derive(Default, Debug)]
@@ -91,7 +92,7 @@ impl Work<'_> {
             Err(Some(cause)) => return Ok(Err(cause)),
             Ok(_) => {}
         }
-        let ((file, data), text) = match read_key(path) {
+        let (file, text) = match read_key(path) {
             Ok(read) => read,
             Err(None) => return Ok(Ok(())),
             Err(Some(cause)) => return Ok(Err(cause)),
@@ -116,7 +117,7 @@ impl Work<'_> {
         if self.sealer.open(name, sealed.as_bytes())?[..] != value[..] {
             return Err(UpkeepError::Disk(format!("key '{name}' does not open after it was sealed")));
         }
-        let (successor, _) = prepare(path, &data, sealed.as_bytes())
+        let (successor, _) = prepare(path, file, sealed.as_bytes())
             .map_err(|cause| UpkeepError::disk("cannot write beside", path, &cause))?;
         self.batch.push(successor);
         if self.batch.len() >= BATCH {
@@ -125,7 +126,7 @@ impl Work<'_> {
         Ok(Ok(()))
     }
 
-    /// First all successors are on the disk, then they take their places, then that is on the disk, then the old files go.
+    /// First all successors are on the disk, then they take their places, then that is on the disk.
     fn flush(&mut self) -> Result<(), UpkeepError> {
         if self.batch.is_empty() {
             return Ok(());
@@ -137,17 +138,13 @@ impl Work<'_> {
         }
         sync_file_system(&self.handle).map_err(failed)?;
         fault::point(self.operation, "after-sync");
-        let mut displaced = Vec::with_capacity(self.batch.len());
         for successor in self.batch.drain(..) {
-            displaced.extend(successor.take_place().map_err(failed)?);
+            self.replaced += u64::from(successor.take_place(&self.handle).map_err(failed)?);
             fault::point(self.operation, "after-first");
         }
         fault::point(self.operation, "after-places");
         sync_dir(self.dir).map_err(failed)?;
         fault::point(self.operation, "after-dir-sync");
-        self.replaced += displaced.len() as u64;
-        drop(displaced);
-        fault::point(self.operation, "after-removal");
         Ok(())
     }
 }
