@@ -85,12 +85,17 @@ pub fn delete<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
         Err(error) => return Outcome::Now(Err(error)),
     };
     let keyring = Arc::clone(&call.state.keyring);
-    call.later(move |record| match keyring.delete(&name) {
-        Ok(()) => Ok(Reply::empty(200)),
-        Err(StoreError::KeyNotFound) => Err(KEY_NOT_FOUND),
-        Err(error) => {
-            record.error(&error.to_string());
-            Err(DELETE_FAILED)
+    call.later(move |record| {
+        let deleted = keyring.delete(&name);
+        // After a reload meanwhile there is another cache, which may have read the key before it was deleted.
+        record.api.state().keyring.forget(&name);
+        match deleted {
+            Ok(()) => Ok(Reply::empty(200)),
+            Err(StoreError::KeyNotFound) => Err(KEY_NOT_FOUND),
+            Err(error) => {
+                record.error(&error.to_string());
+                Err(DELETE_FAILED)
+            }
         }
     })
 }

@@ -98,8 +98,7 @@ fn house_with(allow: &[&str], deny: &[&str], api: &[ApiConfig]) -> House {
         identities: vec![CLIENT.to_string()],
     };
     let store = Arc::new(TroubledStore::new());
-    let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
-    let keyring = Arc::new(Keyring::new(Arc::clone(&store) as Arc<dyn KeyStore>, no_expiry, Arc::default()));
+    let keyring = keyring(&store);
     keyring.create(&KeyName::parse("a").unwrap(), &KeyVersion::generate("me").unwrap()).unwrap();
     let state = State::new(PolicySet::new(ADMIN.to_string(), vec![policy]), keyring, Proxies::default(), api);
     let (sender, answers) = mpsc::channel();
@@ -107,6 +106,12 @@ fn house_with(allow: &[&str], deny: &[&str], api: &[ApiConfig]) -> House {
         Arc::new(Api::new(state, &LogConfig { error: 8, audit: 100, file: None }, None, Arc::default()));
     let (peer, answers) = (Peer::Known(CLIENT), Mutex::new(answers));
     House { api, store, peer, is_gone: false, jobs: Jobs::AtOnce, answers, sender }
+}
+
+/// With an empty cache.
+fn keyring(store: &Arc<TroubledStore>) -> Arc<Keyring> {
+    let no_expiry = CacheExpiry { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO };
+    Arc::new(Keyring::new(Arc::clone(store) as Arc<dyn KeyStore>, no_expiry, Arc::default()))
 }
 
 impl House {

@@ -126,6 +126,11 @@ impl Keyring {
         result
     }
 
+    /// Drops a key from the cache: somebody else has deleted it.
+    pub fn forget(&self, name: &KeyName) {
+        self.cache.remove(name);
+    }
+
     /// All names that start with `prefix`, sorted. Blocks.
     pub fn list(&self, prefix: &str) -> Result<Vec<KeyName>, StoreError> {
         self.timed(|store| store.list(prefix))

@@ -6,6 +6,7 @@ pub mod seals;
 use std::{
     fs::{self, DirEntry, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -46,6 +47,8 @@ const SETTLE: usize = 10;
 pub struct FsStore {
     dir: PathBuf,
     shown: String,
+    /// The file system of the directory.
+    device: u64,
     /// `None`: plain on purpose.
     seals: Option<Seals>,
     notices: Vec<String>,
@@ -86,10 +89,11 @@ impl FsStore {
         previous: Option<&Self>,
     ) -> Result<Self, String> {
         let (dir, shown) = (dir.to_owned(), shown.to_owned());
+        let device = fs::metadata(&dir).map_err(|cause| format!("key store '{shown}': {cause}"))?.dev();
         let (file, unlock) = match seal {
             SealConfig::Off => {
                 check_off(&dir, &shown)?;
-                return Ok(Self { dir, shown, seals: None, notices: Vec::new() });
+                return Ok(Self { dir, shown, device, seals: None, notices: Vec::new() });
             }
             SealConfig::On { file, unlock } => (file, unlock),
         };
@@ -99,7 +103,7 @@ impl FsStore {
         let seals = Seals::open(&dir, file, unlock, previous.and_then(|previous| previous.seals.as_ref()));
         let seals = seals.map_err(|cause| cause.to_string())?;
         let notices = settle_phase(&dir, &shown, &seals)?;
-        Ok(Self { dir, shown, seals: Some(seals), notices })
+        Ok(Self { dir, shown, device, seals: Some(seals), notices })
     }
 
     /// Stores a value under a name that has one, in its place. Returns only after the new value is durable; until then
@@ -143,12 +147,20 @@ impl FsStore {
         self.dir.join(name.as_str())
     }
 
+    /// The directory must be there, and must not be what lies below the file system that was mounted there.
+    fn check_dir(&self) -> Result<(), StoreError> {
+        let cause = match fs::metadata(&self.dir) {
+            Ok(data) if data.is_dir() && data.dev() == self.device => return Ok(()),
+            Ok(data) if data.is_dir() => "is on another file system than before: is it mounted?".into(),
+            Ok(_) => "is not a directory".into(),
+            Err(cause) => cause.to_string(),
+        };
+        Err(StoreError::Unreachable(format!("key directory '{}': {cause}", self.dir.display())))
+    }
+
     /// A missing file in a directory that is there is a missing key; without the directory nothing can be said.
     fn explain_missing(&self) -> StoreError {
-        match check_dir(&self.dir) {
-            Ok(()) => StoreError::KeyNotFound,
-            Err(error) => error,
-        }
+        self.check_dir().err().unwrap_or(StoreError::KeyNotFound)
     }
 
     /// Who hears that a key exists goes on to use it: its name must be on the disk even if its creator still syncs.
@@ -299,7 +311,7 @@ impl KeyStore for FsStore {
 
     fn status(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
-        check_dir(&self.dir)?;
+        self.check_dir()?;
         // It is there; now whether its files can be listed and opened.
         let usable = fs::read_dir(&self.dir).and_then(|_| fs::metadata(self.dir.join(".")));
         usable.map_err(|cause| explain("key directory", &self.dir, &cause))?;
@@ -308,6 +320,7 @@ impl KeyStore for FsStore {
 
     fn create(&self, name: &KeyName, value: &[u8]) -> Result<(), StoreError> {
         let path = self.path_of(name);
+        self.check_dir()?;
         // Not what decides, but it spares the disk a file.
         if path.symlink_metadata().is_ok() {
             return Err(self.explain_existing());
@@ -320,7 +333,8 @@ impl KeyStore for FsStore {
             Err(cause) => return Err(explain("cannot create", &path, &cause)),
         }
         let file = self.read_back(name, &path, &text, value)?;
-        self.settle(name, &path, file, value, phase)
+        self.settle(name, &path, file, value, phase)?;
+        self.check_dir()
     }
 
     fn get(&self, name: &KeyName) -> Result<SecretBytes, StoreError> {
@@ -339,7 +353,12 @@ impl KeyStore for FsStore {
     fn delete(&self, name: &KeyName) -> Result<(), StoreError> {
         let path = self.path_of(name);
         match remove_durably(&path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(self.explain_missing()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                self.check_dir()?;
+                // Whoever has deleted it may still be about to make that last.
+                sync_dir(&self.dir).map_err(|cause| explain("cannot sync", &self.dir, &cause))?;
+                Err(StoreError::KeyNotFound)
+            }
             result => result.map_err(|cause| explain("cannot delete", &path, &cause)),
         }
     }
@@ -509,15 +528,6 @@ fn key_name(entry: &DirEntry) -> Option<KeyName> {
     let is_file =
         kind.is_file() || kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|data| data.is_file());
     is_file.then_some(name)
-}
-
-fn check_dir(dir: &Path) -> Result<(), StoreError> {
-    let cause = match fs::metadata(dir) {
-        Ok(data) if data.is_dir() => return Ok(()),
-        Ok(_) => "is not a directory".into(),
-        Err(cause) => cause.to_string(),
-    };
-    Err(StoreError::Unreachable(format!("key directory '{}': {cause}", dir.display())))
 }
 
 /// Troubles of the disk or the network behind it pass; all others are here to stay (`keystores` §4).

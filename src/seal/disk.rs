@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,8 +35,9 @@ pub struct Stamp {
 impl Stamp {
     /// Of the file at this path; `None` if there is none that can be looked at.
     pub fn of(path: &Path) -> Option<Self> {
-        // A link to nothing is something, too.
-        let data = fs::metadata(path).or_else(|_| fs::symlink_metadata(path));
+        // To open a file asks a server of NFS how it is now. A link to nothing is something, too.
+        let data = open_to_read(path).and_then(|file| file.metadata());
+        let data = data.or_else(|_| fs::metadata(path)).or_else(|_| fs::symlink_metadata(path));
         data.ok().as_ref().map(Self::from_data)
     }
 
@@ -53,7 +54,7 @@ impl Stamp {
 /// Reads a seal file; `None` if there is none at this path. One that others than its owner may read is refused, and one
 /// that belongs to somebody else than us and root.
 pub fn load(path: &Path) -> Result<Option<SealFile>, SealError> {
-    match open(path)? {
+    match open(path, open_to_read)? {
         Some(file) => read(&file, path).map(Some),
         None => Ok(None),
     }
@@ -95,7 +96,7 @@ impl LockedSeal {
         };
         // Whoever had it locked before may have put another in its place meanwhile.
         for _ in 0..100 {
-            let Some(file) = open(&path)? else { return Ok(None) };
+            let Some(file) = open(&path, open_to_lock)? else { return Ok(None) };
             let locked = try_lock(&file).map_err(|cause| system("cannot be locked", &cause).at(&path))?;
             if !locked {
                 return Err(SealError::Busy.at(&path));
@@ -136,8 +137,14 @@ impl LockedSeal {
     }
 }
 
-fn open(path: &Path) -> Result<Option<File>, SealError> {
-    let file = match open_to_read(path) {
+/// NFS gives a lock only to those who may write.
+fn open_to_lock(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    file.or_else(|_| open_to_read(path))
+}
+
+fn open(path: &Path, open: fn(&Path) -> io::Result<File>) -> Result<Option<File>, SealError> {
+    let file = match open(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             return Err(SealError::System("is a link to a file that is not there".into()).at(path));
         }
@@ -172,9 +179,13 @@ fn read(file: &File, path: &Path) -> Result<SealFile, SealError> {
     let text = text.map_err(|cause| system("cannot be read", &cause).at(path))?;
     let seal_file = SealFile::parse(&text).map_err(|cause| cause.at(path))?;
     // Who made the file may not have come to this, and nothing may be sealed under keys that a power failure takes away.
-    // A directory that cannot be opened or synced holds a file put there by other means.
-    let _ = sync_dir(parent_of(path));
-    Ok(seal_file)
+    // A directory that we may not open or that cannot be written to holds a file put there by other means.
+    match sync_dir(parent_of(path)) {
+        Err(cause) if !matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS)) => {
+            Err(system("cannot be synced", &cause).at(path))
+        }
+        _ => Ok(seal_file),
+    }
 }
 
 fn system(what: &str, cause: &io::Error) -> SealError {

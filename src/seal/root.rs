@@ -131,6 +131,11 @@ impl RootKeys {
         &self.retired
     }
 
+    /// The IDs of all keys, the active one first.
+    pub fn ids(&self) -> impl Iterator<Item = RootKeyId> {
+        std::iter::once(&self.active).chain(&self.retired).map(RootKey::id)
+    }
+
     /// The key of this ID, active or retired.
     pub fn find(&self, id: RootKeyId) -> Option<&RootKey> {
         std::iter::once(&self.active).chain(&self.retired).find(|key| key.id == id)

@@ -197,11 +197,16 @@ impl Protection {
         file.open_with(&self.secret)
     }
 
-    /// The text of a seal file with these keys.
+    /// The text of a seal file with these keys. It has been opened again: there may be no other that could.
     pub fn write(&self, keys: &RootKeys) -> Result<SecretBytes, SealError> {
-        match self.unlock {
-            Unlock::None => Ok(write_plain(keys)),
-            _ => write_locked(keys, &self.unlock, &self.secret),
+        let text = match self.unlock {
+            Unlock::None => write_plain(keys),
+            _ => write_locked(keys, &self.unlock, &self.secret)?,
+        };
+        let opened = self.open(SealFile::parse(&text)?)?;
+        match opened.ids().eq(keys.ids()) {
+            true => Ok(text),
+            false => Err(SealError::System("does not hold what was written".into())),
         }
     }
 }

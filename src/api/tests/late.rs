@@ -56,6 +56,21 @@ fn what_waits_for_keys_is_bounded() {
 }
 
 #[test]
+fn a_key_that_is_deleted_during_a_reload_is_in_no_cache() {
+    let mut house = house();
+    house.jobs = Jobs::Kept(Mutex::default());
+    assert!(house.begin(1, "DELETE", "/v1/key/delete/a", None).is_none());
+    let Jobs::Kept(jobs) = std::mem::replace(&mut house.jobs, Jobs::AtOnce) else { unreachable!() };
+    let old = house.api.state();
+    let (policies, keyring) = (old.policies.clone(), keyring(&house.store));
+    house.api.swap(State::new(policies, keyring, Proxies::default(), &[]));
+    assert_eq!(house.call("PUT", "/v1/key/generate/a", None).0, 200);
+    jobs.into_inner().unwrap().into_iter().for_each(|job| job());
+    assert_eq!(house.answers.lock().unwrap().recv().unwrap().1.status, 200);
+    assert_eq!(house.call("PUT", "/v1/key/generate/a", None).0, 404);
+}
+
+#[test]
 fn a_request_whose_client_is_gone_is_neither_worked_on_nor_a_failure() {
     let mut house = house();
     house.is_gone = true;

@@ -2,8 +2,10 @@
 
 use std::{
     fs::{self, DirEntry},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use super::{MAX_FILE, key_name};
@@ -16,6 +18,9 @@ use crate::{
     },
     sys::file::{open_to_read, read_up_to},
 };
+
+/// How long a seal file that gave trouble is not read again, if it does not change.
+const RETRY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 
 /// So many key files are tried at most with a seal file that lacks the root key in use.
 const TRIED: usize = 16;
@@ -74,8 +79,8 @@ struct State {
     protection: Option<Arc<Protection>>,
     /// Of the seal file and of that of an adoption, before they were read.
     stamps: Option<Stamps>,
-    /// Why the files as they are now are not followed.
-    trouble: Option<SealError>,
+    /// Why the files as they are now are not followed, and since when that is known.
+    trouble: Option<(SealError, Instant)>,
 }
 
 type Stamps = (Option<Stamp>, Option<Stamp>);
@@ -90,11 +95,11 @@ impl Seals {
         previous: Option<&Self>,
     ) -> Result<Self, SealError> {
         let previous = previous.filter(|previous| previous.file == file);
-        let start = match previous {
-            Some(previous) if previous.source == *source => previous.state(),
-            Some(previous) => {
-                let phase = previous.state().phase.clone();
-                Arc::new(State { phase, ..State::UNKNOWN })
+        let start = match previous.map(|previous| (previous.state(), previous.source == *source)) {
+            Some((state, true)) if state.trouble.is_none() => state,
+            Some((state, is_same)) => {
+                let protection = state.protection.clone().filter(|_| is_same);
+                Arc::new(State { phase: state.phase.clone(), protection, ..State::UNKNOWN })
             }
             None => Arc::new(State::UNKNOWN),
         };
@@ -132,20 +137,21 @@ impl Seals {
     /// was known before stays in use for reading.
     pub fn refresh(&self) -> Result<Phase, SealError> {
         let seen = self.state();
-        if Some(self.stamps()) == seen.stamps {
+        if seen.is_of(&self.stamps()) {
             return seen.result();
         }
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever was before us may have done it.
-        let (before, stamps) = (self.state(), Some(self.stamps()));
-        if stamps == before.stamps {
+        let (before, stamps) = (self.state(), self.stamps());
+        if before.is_of(&stamps) {
             return before.result();
         }
+        let stamps = Some(stamps);
         let next = match self.read_again(&before) {
             Ok((phase, protection)) => State { phase, protection, stamps, trouble: None },
             Err(trouble) => {
                 let (phase, protection) = (before.phase.clone(), before.protection.clone());
-                State { phase, protection, stamps, trouble: Some(trouble) }
+                State { phase, protection, stamps, trouble: Some((trouble, Instant::now())) }
             }
         };
         let result = next.result();
@@ -244,12 +250,21 @@ impl State {
     /// Before the first look.
     const UNKNOWN: Self = Self { phase: Phase::Plain, protection: None, stamps: None, trouble: None };
 
+    /// Whether this is what is to be known of files with these stamps. A trouble may pass without a change of the files.
+    fn is_of(&self, stamps: &Stamps) -> bool {
+        let is_old = self.trouble.as_ref().is_some_and(|(_, since)| since.elapsed() >= RETRY);
+        self.stamps.as_ref() == Some(stamps) && !is_old
+    }
+
     fn result(&self) -> Result<Phase, SealError> {
-        self.trouble.clone().map_or_else(|| Ok(self.phase.clone()), Err)
+        match &self.trouble {
+            Some((trouble, _)) => Err(trouble.clone()),
+            None => Ok(self.phase.clone()),
+        }
     }
 }
 
-/// Whether at least half of some key files open with these root keys. That, and an active root key that we have never seen,
+/// Whether at least half of some key files, or all of none, open with these root keys. That, and an active root key that we have never seen,
 /// tells a seal file which has come after the one that we know, by `kes seal rotate` and `forget` while we had nothing to
 /// do, from an older or a foreign one: after a rotation hardly any key file is left under an older root key, but for those
 /// that are being made.
@@ -257,12 +272,15 @@ fn opens_keys(dir: &Path, sealer: &Sealer) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let opens = |entry: DirEntry| {
         let name = key_name(&entry)?;
-        let text = open_to_read(&entry.path()).and_then(|file| read_up_to(&file, MAX_FILE)).ok()?;
-        Some(sealer.open(&name, &text).is_ok())
+        match open_to_read(&entry.path()).and_then(|file| read_up_to(&file, MAX_FILE)) {
+            // Deleted a moment ago.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            text => Some(text.is_ok_and(|text| sealer.open(&name, &text).is_ok())),
+        }
     };
     let tried: Vec<bool> = entries.flatten().filter_map(opens).take(TRIED).collect();
     let opened = tried.iter().filter(|opens| **opens).count();
-    opened > 0 && opened >= tried.len() - opened
+    opened >= tried.len() - opened
 }
 
 fn gone(path: &Path) -> SealError {

@@ -4,7 +4,11 @@ use std::{
 };
 
 use super::*;
-use crate::seal::{RootKey, RootKeys, Source, file::write_plain};
+use crate::seal::{
+    Protection, RootKey, RootKeys, Source,
+    file::write_plain,
+    unlock::{Cost, Passphrase},
+};
 use seals::adoption_file;
 
 /// Values as the original wrote them: its current form and its older one.
@@ -376,8 +380,8 @@ fn an_empty_or_endless_file_does_not_hurt() {
     assert_eq!(store.get(&name("big")).unwrap().len(), MAX_FILE, "as the original reads it");
     symlink("/dev/zero", place.keys().join("endless")).unwrap();
     assert!(failure(store.get(&name("endless"))).contains("not a regular file"));
-    let sealed = Place::new("empty-sealed").open().unwrap();
-    let cause = sealed.create(&name("long"), &vec![0; MAX_VALUE + 1]).unwrap_err();
+    let place = Place::new("empty-sealed");
+    let cause = place.open().unwrap().create(&name("long"), &vec![0; MAX_VALUE + 1]).unwrap_err();
     assert!(matches!(cause, StoreError::Failed(_)));
 }
 
@@ -416,6 +420,26 @@ fn a_directory_that_is_gone_is_unreachable_and_comes_back() {
     fs::rename(&away, place.keys()).unwrap();
     store.status().unwrap();
     assert_eq!(&store.get(&name("a")).unwrap()[..], b"value");
+}
+
+#[test]
+fn what_lies_below_a_mount_is_not_taken_for_the_store() {
+    let place = Place::new("unmounted");
+    let mut store = place.open().unwrap();
+    store.create(&name("a"), b"value").unwrap();
+    // As if it had been mounted from elsewhere at the start.
+    store.device += 1;
+    let errors = [
+        store.status().unwrap_err(),
+        store.get(&name("b")).unwrap_err(),
+        store.create(&name("b"), b"x").unwrap_err(),
+        store.delete(&name("b")).unwrap_err(),
+    ];
+    for error in errors {
+        let StoreError::Unreachable(cause) = error else { panic!("{error:?}") };
+        assert!(cause.contains("is it mounted?"), "{cause}");
+    }
+    assert!(!place.keys().join("b").exists());
 }
 
 #[test]
@@ -568,6 +592,48 @@ fn a_key_made_while_the_root_key_changes_is_sealed_again_before_anybody_hears_of
     store.create(&name("a"), b"another").unwrap();
     store.settle(&name("a"), &path, gone, b"a", before).unwrap();
     assert_eq!(&store.get(&name("a")).unwrap()[..], b"another");
+}
+
+#[test]
+fn a_trouble_with_the_seal_file_may_pass_without_a_change_of_the_file() {
+    let place = Place::new("passes");
+    let secret = place.root.join("passphrase");
+    let source = Source::Passphrase(Passphrase::File(secret.clone()));
+    let write = |passphrase: &str, cost: Cost| {
+        fs::write(&secret, passphrase).unwrap();
+        let protection = Protection::new(&source, cost).unwrap();
+        let keys = RootKey::new(crate::crypto::Secret::from_slice(&[1; 32]).unwrap(), 1);
+        let text = protection.write(&RootKeys::new(keys, Vec::new()).unwrap()).unwrap();
+        let temporary = place.root.join("new");
+        fs::write(&temporary, &text[..]).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(temporary, place.seal_file()).unwrap();
+    };
+    let cost = Cost { memory_kib: 8, passes: 1 };
+    write("a passphrase", cost);
+    let on = SealConfig::On { file: place.seal_file(), unlock: source.clone() };
+    let store = FsStore::open(&place.keys(), "./keys", &on).unwrap();
+    store.create(&name("a"), b"a").unwrap();
+    write("another passphrase", cost);
+    fs::rename(&secret, place.root.join("away")).unwrap();
+    assert!(failure(store.create(&name("b"), b"b")).contains("cannot be unlocked"));
+    assert!(FsStore::reopen(&place.keys(), "./keys", &on, Some(&store)).is_err());
+    assert_eq!(&store.get(&name("a")).unwrap()[..], b"a");
+    fs::rename(place.root.join("away"), &secret).unwrap();
+    FsStore::reopen(&place.keys(), "./keys", &on, Some(&store)).unwrap();
+    store.create(&name("b"), b"b").unwrap();
+}
+
+#[test]
+fn an_empty_store_takes_any_later_root_key() {
+    let place = Place::new("later-root-key");
+    fs::create_dir(place.keys()).unwrap();
+    put_seal(&place.seal_file(), &[1]);
+    let store = place.open().unwrap();
+    store.phase_to_write(&place.keys()).unwrap();
+    put_seal(&place.seal_file(), &[2]);
+    store.create(&name("a"), b"a").unwrap();
+    assert_eq!(&place.open().unwrap().get(&name("a")).unwrap()[..], b"a");
 }
 
 #[test]
