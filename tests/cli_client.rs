@@ -104,6 +104,7 @@ fn keys_are_created_described_listed_and_deleted() {
 
     house.pipe("ls", "Key\nfresh\nfresh2\nmy-key\nmy-key2\nother\n");
     house.terminal("ls my", "{heading}Key{}\nmy-key\nmy-key2\n");
+    house.pipe("ls -- -", "");
     for line in ["ls my-", "key ls my-*", "key ls --color never my"] {
         house.pipe(line, "Key\nmy-key\nmy-key2\n");
     }
@@ -290,6 +291,11 @@ fn policies_are_described_listed_shown_and_checked() {
          policy:\n  b:\n    allow: ['/v1/key/*']\n    deny: ['/v1/key/delete/*']\nkeystore: { fs: { path: ./k } }\n",
     );
     house.pipe("policy check --config other.yml b /v1/key/create/a", "allowed: /v1/key/*\n");
+    let typo =
+        std::fs::read_to_string(house.server.dir.join("other.yml")).unwrap().replace("allow:", "alow:");
+    house.server.dir.write("typo.yml", &typo);
+    let ran = house.run("policy check --config typo.yml b /v1/key/create/a", "");
+    assert!(ran.code != 0 && ran.err.contains("\"alow\" (did you mean \"allow\"?)"), "{ran:?}");
     let ran = house.run("policy check --config other.yml b /v1/key/delete/a --json", "");
     assert_eq!(ran.code, 1, "{ran:?}");
     let verdict: Value = serde_json::from_str(&ran.out).unwrap();

@@ -245,6 +245,11 @@ fn the_api_key_is_shown_only_on_request() {
     let identity = dir.ok(&["identity", "public.crt"]);
     assert!(key.starts_with("kes:v1:"));
     assert_eq!(dir.ok(&["identity", "of", key.trim()]), identity);
+    let bare = key.trim().strip_prefix("kes:v1:").unwrap();
+    for form in [key.trim(), bare, &format!(" {}", key.trim())] {
+        assert_eq!(dir.ok(&["identity", form]), identity);
+    }
+    assert!(!dir.error(&["identity", "of", &format!(" {}x", key.trim())]).contains(&bare[..8]));
 
     let out = dir.ok(&["identity", "new", "-f", "--show-api-key", "x"]);
     let key = dir.ok(&["identity", "private.key"]);

@@ -135,6 +135,7 @@ fn a_reload_that_needs_other_files_changes_nothing_and_asks_for_a_restart() {
     let before = fs::read_to_string(&config).unwrap();
     for (from, to) in [
         ("path: ./keys", format!("path: {there}/keys")),
+        ("path: ./keys", format!("path: {there}/not/there")),
         ("cert: server.crt", format!("cert: {there}/server.crt")),
         ("path: ./keys }", format!("path: ./keys, seal: {{ file: {there}/seal }} }}")),
         ("admin:", format!("log: {{ file: {there}/audit.log }}\nadmin:")),

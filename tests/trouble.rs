@@ -101,6 +101,28 @@ fn listeners_of_the_service_manager_are_used_and_outlive_the_server() {
 }
 
 #[test]
+fn what_is_odd_is_told_before_what_is_wrong() {
+    let (dir, _) = house();
+    let config = fs::read_to_string(dir.join("config.yml")).unwrap();
+    dir.write("config.yml", &config.replace("cert: server.crt", "cert: missing.crt, pasword: x"));
+    let output = dir.kes(&["server", "--check", "--config=config.yml"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("\"pasword\" (did you mean \"password\"?)") && errors.contains("missing.crt"),
+        "{errors}"
+    );
+    dir.write("config.yml", &config.replace("cert: server.crt", "cert: server.crt, ca: missing"));
+    let output = dir.kes(&["server", "--check", "--config=config.yml"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.contains("not used as long as tls.auth is off"), "{errors}");
+    for flag in ["--auth=on", "--key=a", "--cert=a"] {
+        let output = dir.kes(&["server", "--dev", "--addr=127.0.0.1:0", flag]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && errors.contains("cannot be used with --dev"), "{errors}");
+    }
+}
+
+#[test]
 fn output_that_nobody_reads_holds_up_nobody() {
     let (dir, _) = house();
     let (api, probe, addresses) = listeners();

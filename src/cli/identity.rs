@@ -114,8 +114,14 @@ fn bare(args: &Args) -> Result<ExitCode, Failure> {
         print_api_key(&ApiKey::generate()?, args.is_on("json"), !term::is_terminal())?;
         return Ok(ExitCode::SUCCESS);
     };
-    let found = inspect(source, args).map_err(|failure| suggest_command(failure, source, args))?;
-    let is_argument = source.to_str().is_some_and(|text| text.starts_with(API_KEY_PREFIX));
+    // A key is a secret: one without its prefix is not to be taken for the name of a file, and shown in the error.
+    let is_key = |text: &&str| ApiKey::parse(text.trim()).is_ok() && !Path::new(text).exists();
+    let argument = source.to_str().filter(is_key).and_then(|text| ApiKey::parse(text.trim()).ok());
+    let is_argument = argument.is_some();
+    let found = match argument {
+        Some(key) => Found::ApiKey(key),
+        None => inspect(source, args).map_err(|failure| suggest_command(failure, source, args))?,
+    };
     let identity = found.identity().to_string();
     let text = match &found {
         // Who gives the key asks for the identity; who gives the file asks for the key.
@@ -205,7 +211,7 @@ impl Found {
 
 /// Looks at an API key, a file, or standard input (`-`).
 fn inspect(source: &OsStr, args: &Args) -> Result<Found, Failure> {
-    if let Some(text) = source.to_str().filter(|text| text.starts_with(API_KEY_PREFIX)) {
+    if let Some(text) = source.to_str().map(str::trim).filter(|text| text.starts_with(API_KEY_PREFIX)) {
         return ApiKey::parse(text).map(Found::ApiKey).map_err(|error| Failure::new(error.to_string()));
     }
     let name = source.to_string_lossy();

@@ -21,6 +21,8 @@ use crate::{
 pub struct Sandbox {
     /// What can be reached, if that is limited.
     reach: Option<Vec<Place>>,
+    /// The key directory that is in use.
+    keys: Option<PathBuf>,
     account: String,
 }
 
@@ -36,7 +38,7 @@ impl Sandbox {
     /// is made. `file` is the configuration file, if there is one.
     pub fn enter(config: &Config, file: Option<&Path>) -> Self {
         if !config.sandbox {
-            return Self { reach: None, account: "off, by configuration".into() };
+            return Self { reach: None, keys: None, account: "off, by configuration".into() };
         }
         // What it says is asked for later, and cannot be opened then.
         process::status();
@@ -60,7 +62,11 @@ impl Sandbox {
         );
         note("system calls", seccomp::restrict().map(|()| " (seccomp)".into()));
         let has = if has.is_empty() { "nothing".into() } else { has.join(", ") };
-        Self { reach, account: format!("limits {has}{lacks}") }
+        let keys = match &config.keystore {
+            KeyStoreConfig::Fs { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        Self { reach, keys, account: format!("limits {has}{lacks}") }
     }
 
     /// One line on what is limited, for the banner.
@@ -71,7 +77,15 @@ impl Sandbox {
     /// Whether the files of another configuration can be reached; the error says which cannot.
     pub fn check(&self, config: &Config, file: &Path) -> Result<(), String> {
         let Some(reach) = &self.reach else { return Ok(()) };
-        for (path, access) in needs(config, Some(file)) {
+        let mut needs = needs(config, Some(file));
+        // A key directory that does not exist yet would be made.
+        if let KeyStoreConfig::Fs { path, .. } = &config.keystore
+            && Some(path) != self.keys.as_ref()
+            && let Some(there) = path.ancestors().find(|path| path.exists())
+        {
+            needs.push((there.to_owned(), Access::Change));
+        }
+        for (path, access) in needs {
             // As the kernel does it: a place gives access to everything beneath. What does not exist is none of our business.
             let Ok(real) = path.canonicalize() else { continue };
             let is_reached = real

@@ -13,7 +13,7 @@ use super::{
     args::Args,
     banner, print_config,
     sandbox::Sandbox,
-    setup::{Setup, config_file, load_config, open_store, read_config},
+    setup::{Setup, config_file, load_config, open_store, read_config, warn},
     table::{Command, Takes, flag},
 };
 use crate::{
@@ -102,6 +102,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     if let Some(form) = form {
         let config = load_config(&args, &config_file(&args)?)?;
+        warn(&config.warnings);
         print_config::print(&config, form == "json")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -128,6 +129,13 @@ fn check(args: &ServerArgs) -> Result<(), String> {
 fn serve(args: &ServerArgs) -> Result<(), String> {
     if args.dev && args.config.is_some() {
         return Err("--config cannot be used with --dev. See 'kes server --help'".into());
+    }
+    let is_given = |value: &Option<String>, unless: &str| {
+        value.as_ref().is_some_and(|value| !value.is_empty() && value != unless)
+    };
+    let tls = [("auth on", &args.auth, "off"), ("key", &args.key, ""), ("cert", &args.cert, "")];
+    if let Some((flag, ..)) = tls.iter().find(|(_, value, unless)| args.dev && is_given(value, unless)) {
+        return Err(format!("--{flag} cannot be used with --dev. See 'kes server --help'"));
     }
     // Before anything is opened, which might take the numbers of these.
     let inherited = service::listeners().map_err(|error| error.to_string())?;
@@ -175,7 +183,8 @@ fn open_listeners(setup: &Setup, inherited: Vec<service::Inherited>) -> Result<L
         return Err(format!("LISTEN_FDS: at most one listener for the API and one named '{PROBE}'"));
     }
     let bind = |address: SocketAddr| {
-        Server::bind(address).map_err(|error| format!("listen tcp {address}: bind: {error}"))
+        Server::bind(address)
+            .map_err(|error| format!("listen tcp {address}: bind: {}", tls::pem::cause(&error)))
     };
     let shared = |inherited: service::Inherited| Listener { socket: inherited.listener, is_shared: true };
     let api = match others.pop() {

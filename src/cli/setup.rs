@@ -173,6 +173,8 @@ pub fn read_config(
     sandbox: Option<&Sandbox>,
 ) -> Result<(Config, tls::Loaded), String> {
     let config = load_config(args, file)?;
+    // An unknown field is often the cause of what comes next.
+    warn(&config.warnings);
     if config.tls.auth_weakened {
         console::error("Warning: --auth off overrides tls.auth: client certificates are not verified\n");
     }
@@ -181,10 +183,13 @@ pub fn read_config(
         let missing = [&config.tls.cert, &config.tls.key].into_iter().find(|path| !path.exists());
         missing.map_or(error.clone(), |path| format!("{error}: {}", config::missing_file_hint(path, file)))
     })?;
-    for warning in config.warnings.iter().chain(&loaded.warnings) {
-        console::error(&format!("Warning: {warning}\n"));
-    }
+    warn(&loaded.warnings);
     Ok((config, loaded))
+}
+
+/// Prints what is odd.
+pub fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| console::error(&format!("Warning: {warning}\n")));
 }
 
 /// The configuration file: the flag, `$KES_CONFIG`, `./config.yml`, `/etc/kes/config.yml`.
@@ -192,12 +197,13 @@ pub fn config_file(args: &ServerArgs) -> Result<PathBuf, String> {
     find_config(args.config.as_deref())
 }
 
-/// The configuration of a command that works on the key store without a server, and the file that it is from. TLS files
-/// are not looked at.
+/// The configuration of a command that works without a server, and the file that it is from. What is odd about it is
+/// printed; TLS files are not looked at.
 pub fn offline_config(file: Option<&Path>) -> Result<(PathBuf, Config), String> {
     let file = find_config(file)?;
     let config = config::load(&file, &Overrides::default(), &|name| std::env::var(name).ok())
         .map_err(|errors| errors.join("\nError: "))?;
+    warn(&config.warnings);
     Ok((file, config))
 }
 

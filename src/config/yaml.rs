@@ -57,6 +57,15 @@ pub(super) enum Value {
     Map(Vec<Entry>),
 }
 
+/// What the parser says of a tab between a colon and a letter.
+const TAB_AFTER_COLON: &str = "':' must be followed by a valid YAML whitespace";
+
+/// What the parser says of a line that goes on with what is in brackets, and is not indented.
+const BAD_INDENTATION: &str = "invalid indentation";
+
+/// So many values with a tab in front of them are read.
+const MAX_TABS: usize = 256;
+
 /// One entry of a mapping.
 #[derive(Clone)]
 pub(super) struct Entry {
@@ -91,9 +100,10 @@ impl Node {
 pub(super) fn read(text: &str) -> Result<Document, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     refuse_control_characters(text).map_err(|problem| vec![problem])?;
-    let mut parser = Parser::new_from_str(text);
+    let text = without_tabs_after_colons(text);
+    let mut parser = Parser::new_from_str(&text);
     let mut builder = Builder::default();
-    let read = builder.first_document(&mut parser, text).map_err(|problem| vec![problem])?;
+    let read = builder.first_document(&mut parser, &text).map_err(|problem| vec![problem])?;
     if !builder.duplicates.is_empty() {
         return Err(builder.duplicates);
     }
@@ -107,6 +117,22 @@ pub(super) fn read(text: &str) -> Result<Document, Vec<Problem>> {
         Some(Err(error)) => Some(error.marker().line()),
     };
     Ok(Document { root, second })
+}
+
+/// Tabs may stand between the colon of a key and its value, but the parser takes them only before some values. Where it
+/// does not, they become blanks.
+fn without_tabs_after_colons(text: &str) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(text.to_owned());
+    for _ in 0..text.matches(":\t").count().min(MAX_TABS) {
+        let mut parser = Parser::new_from_str(&text);
+        let error = std::iter::from_fn(|| parser.next_event()).find_map(Result::err);
+        let Some(error) = error.filter(|error| error.info() == TAB_AFTER_COLON) else { break };
+        let end = text.char_indices().nth(error.marker().index()).map_or(text.len(), |(place, _)| place);
+        let start = text[..end].trim_end_matches('\t').len();
+        let blanks = " ".repeat(end - start);
+        text.replace_range(start..end, &blanks);
+    }
+    text
 }
 
 /// YAML allows no control characters other than tab and line ends.
@@ -356,6 +382,12 @@ fn scan_problem(error: &ScanError, text: &str) -> Problem {
     let mut lines = text.lines().zip(1..).skip(line.saturating_sub(1)).take(2);
     match lines.find(|(text, _)| starts_with_tab(text)) {
         Some((_, line)) => Problem { line, text: "not valid YAML: indented with a tab, use spaces".into() },
+        None if error.info() == BAD_INDENTATION => {
+            let text = format!(
+                "not valid YAML: {BAD_INDENTATION}: lines within [ ] or {{ }} must be indented deeper than their key"
+            );
+            Problem { line, text }
+        }
         None => Problem { line, text: format!("not valid YAML: {}", error.info()) },
     }
 }
@@ -392,6 +424,19 @@ mod tests {
     fn problems(text: &str) -> Vec<String> {
         let problems = read(text).err().unwrap_or_else(|| panic!("accepted: {text}"));
         problems.into_iter().map(|problem| format!("{}: {}", problem.line, problem.text)).collect()
+    }
+
+    #[test]
+    fn tabs_may_stand_before_a_value_and_are_kept_within_one() {
+        for (text, expected) in [
+            ("a:\tx\nb:\t\t-4\nc:\t./d\ne: \tf", "{a: x, b: -4, c: ./d, e: f}"),
+            ("{a:\tx, b:\ty}", "{a: x, b: y}"),
+            ("\u{e9}:\tx\nb: |\n  c:\tx\nd: \"e:\tf\"", "{\u{e9}: x, b: \"c:\\tx\\n\", d: \"e:\\tf\"}"),
+        ] {
+            assert_eq!(tree(text), expected);
+        }
+        assert_eq!(tree(&"- a:\tx\n".repeat(MAX_TABS)).matches("{a: x}").count(), MAX_TABS);
+        assert!(problems("a: [\nb\n]")[0].contains("deeper than their key"));
     }
 
     #[test]

@@ -133,9 +133,11 @@ impl ServerCertVerifier for ServerTrust {
         chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map_err(
             |error| match error {
                 // A root of the same name with another key is not the issuer; a stranger's CA is a stranger.
-                Error::InvalidCertificate(CertificateError::BadSignature | CertificateError::Other(_)) => {
-                    CertificateError::UnknownIssuer.into()
-                }
+                Error::InvalidCertificate(
+                    CertificateError::BadSignature
+                    | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+                    | CertificateError::Other(_),
+                ) => CertificateError::UnknownIssuer.into(),
                 error => error,
             },
         )
@@ -265,7 +267,8 @@ mod tests {
         );
         // Of the same name, by another key.
         let other = certificate::self_signed(&key(), &request).unwrap();
-        for trust in [trust, ServerTrust::new(Vec::new()).unwrap()] {
+        let other_kind = ServerTrust::new(vec![Authority::new("kes").der.to_vec()]).unwrap();
+        for trust in [trust, other_kind, ServerTrust::new(Vec::new()).unwrap()] {
             let error = verified(&trust, &other, "127.0.0.1", NOW).unwrap_err();
             assert_eq!(
                 explain(&error, "127.0.0.1"),

@@ -50,18 +50,19 @@ pub struct Loaded {
 /// under these.
 pub fn load(tls: &TlsConfig, client_optional: bool) -> Result<Loaded, String> {
     let (chain, key) = read_pair(tls)?;
-    let trust = match tls.verify_clients {
-        true => Some(Arc::new(
-            Trust::load(tls.ca.as_deref())
-                .map_err(|error| format!("failed to read TLS CA certificates: {error}"))?,
-        )),
-        false => None,
+    let mut warnings = Vec::new();
+    let read_trust = || {
+        Trust::load(tls.ca.as_deref()).map_err(|error| format!("failed to read TLS CA certificates: {error}"))
     };
+    let trust = if tls.verify_clients { Some(Arc::new(read_trust()?)) } else { None };
+    if trust.is_none() && tls.ca.is_some() {
+        let unused = |error| format!("{error} (they are not used as long as tls.auth is off)");
+        warnings.extend(read_trust().err().map(unused));
+    }
     let leaf = chain.first().map(|der| Certificate::parse(der));
     let Some(Ok(leaf)) = leaf else { return Err(in_certificate(&tls.cert, "x509: malformed certificate")) };
     let not_after = leaf.not_after;
-    let mut warnings: Vec<String> =
-        expiry_warning(&leaf, Timestamp::now().seconds, &tls.cert).into_iter().collect();
+    warnings.extend(expiry_warning(&leaf, Timestamp::now().seconds, &tls.cert));
     warnings.extend(mode_warning(&tls.key));
     let mut digest = digest::Context::new(&digest::SHA256);
     chain.iter().for_each(|der| digest.update(der));

@@ -109,9 +109,10 @@ impl Trust {
             )) => Err(WRONG_USAGE),
             // A trusted root of the same name but with another key is not the issuer: self-signed certificates of several
             // clients often share their name.
-            Err(Error::InvalidCertificate(CertificateError::BadSignature)) => {
-                Err(CertificateError::UnknownIssuer)
-            }
+            Err(Error::InvalidCertificate(
+                CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+            )) => Err(CertificateError::UnknownIssuer),
             Err(Error::InvalidCertificate(error)) => Err(error),
             Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error)))),
         }

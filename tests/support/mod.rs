@@ -35,6 +35,8 @@ impl Dir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kes-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
+        // A killed test of the same number may have left one.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }

@@ -90,6 +90,10 @@ impl Session {
     /// The names that begin with `prefix`, sorted. `list` is the path up to the pattern, `member` what holds the names.
     pub fn names(&mut self, list: &str, member: &str, prefix: &str) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
+        // No name begins so, and a pattern must not.
+        if prefix.starts_with('-') {
+            return Ok(names);
+        }
         self.collect_names(list, member, prefix, &mut names)?;
         names.sort_unstable();
         names.dedup();

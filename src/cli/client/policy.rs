@@ -120,7 +120,8 @@ fn show(args: &Args) -> Result<ExitCode, Failure> {
     let mut session = Session::new(args)?;
     let policy = read(args, &mut session)?;
     let (created_at, created_by) = (text(&policy, "created_at"), text(&policy, "created_by"));
-    if args.is_on("json") || !(term::is_terminal() || args.given("color")) {
+    let is_for_people = term::is_terminal() || args.value("color").is_some_and(|color| color != "auto");
+    if args.is_on("json") || !is_for_people {
         let mut object = Object::new(1024);
         for member in ["allow", "deny"] {
             let rules = rules(&policy, member);

@@ -148,6 +148,10 @@ fn with_verification_a_certificate_must_chain_to_a_trusted_root() {
         ] {
             assert_refused(&try_it(&stranger, &server, version), AlertDescription::UnknownCA, unknown);
         }
+        // Of the name of a trusted one, which has a key of another kind.
+        let namesake = trusting(&[&Authority::new("client").der]);
+        let stranger = Client::new(-DAY, DAY);
+        assert_refused(&try_it(&stranger, &namesake, version), AlertDescription::UnknownCA, unknown);
         let nobody = trusting(&[]);
         assert_refused(&try_it(&good, &nobody, version), AlertDescription::UnknownCA, unknown);
     }
