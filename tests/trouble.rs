@@ -224,7 +224,7 @@ fn a_reload_while_the_keys_are_not_mounted_is_refused() {
 #[test]
 fn a_full_disk_refuses_new_keys_and_nothing_else() {
     let (dir, app) = house();
-    let Some(_mounted) = mount(dir.join("small"), "size=64k,nr_inodes=64,mode=0700") else { return };
+    let Some(mounted) = mount(dir.join("small"), "size=64k,nr_inodes=64,mode=0700") else { return };
     let config = fs::read_to_string(dir.join("config.yml")).unwrap();
     dir.write("config.yml", &config.replace("./keys", "./small/keys"));
     let server = Server::start_in(dir, app, &[]);
@@ -253,5 +253,23 @@ fn a_full_disk_refuses_new_keys_and_nothing_else() {
     }
     assert_eq!(server.call("DELETE", "/v1/key/delete/k0", "").0, 200);
     assert_eq!(server.call("PUT", "/v1/key/create/again", "").0, 200, "room makes it work again");
-    server.stop();
+    // Before the directory, which could not be removed.
+    let stopped = server.stop();
+    drop((mounted, stopped));
+}
+
+#[test]
+fn no_key_is_made_where_the_store_was_mounted() {
+    let (dir, app) = house();
+    let Some(mounted) = mount(dir.join("keys"), "size=1m,mode=0700") else { return };
+    let config = fs::read_to_string(dir.join("config.yml")).unwrap();
+    dir.write("config.yml", &(config + "sandbox: off\n"));
+    let server = Server::start_in(dir, app, &[]);
+    assert_eq!(server.call("PUT", "/v1/key/create/a", "").0, 200);
+    drop(mounted);
+    assert_eq!(server.call("PUT", "/v1/key/create/b", "").0, 502);
+    assert_eq!(server.call("PUT", "/v1/key/generate/a", "").0, 502, "this is not a missing key");
+    assert_eq!(server.call("DELETE", "/v1/key/delete/a", "").0, 502);
+    assert_eq!(server.call("GET", "/v1/ready", "").0, 504);
+    assert_eq!(fs::read_dir(server.dir.join("keys")).unwrap().count(), 0);
 }
