@@ -35,6 +35,12 @@ var attacks = []attack{
 	{"empty data flood", usual, emptyData},
 	{"continuation flood", usual, continuationFlood},
 	{"HPACK bomb", usual, hpackBomb},
+	{"big heads without an end", usual, unfinished(func(named []byte) []byte {
+		return append(head("GET", "/version"), bytes.Repeat(named, 4)...)
+	})},
+	{"long refusals without an end", usual, unfinished(func(named []byte) []byte {
+		return bytes.Join([][]byte{named, literal(":scheme", "https"), literal(":authority", "localhost"), literal(":path", "/version")}, nil)
+	})},
 	{"zero windows", 2 * usual, zeroWindows},
 	{"10,000 streams open at once", 2 * usual, manyStreams},
 	{"10,000 streams one after the other", usual, manyRequests},
@@ -363,6 +369,34 @@ func hpackBomb(ctx context.Context, s *server) (string, error) {
 		answered.Add(c.replies.Load())
 	})
 	return fmt.Sprintf("%d bombs, %d replies", sent.Load(), answered.Load()), nil
+}
+
+// 40 connections with 250 requests each that go on, of which all but the first name a field of 3,900 bytes out of the
+// table. It is the method, which is refused, or stands four times in a good head.
+func unfinished(block func(named []byte) []byte) func(context.Context, *server) (string, error) {
+	return func(ctx context.Context, s *server) (string, error) {
+		var opened atomic.Int64
+		// Literal with incremental indexing; the name is `:method`, or new.
+		value := append(binary.AppendUvarint([]byte{0x7f}, 3900-127), bytes.Repeat([]byte{'&'}, 3900)...)
+		define := append([]byte{0x42}, value...)
+		if bytes.Contains(block(nil), []byte(":method")) {
+			define = append([]byte{0x40, 1, 'x'}, value...)
+		}
+		crowd(ctx, 40, func(ctx context.Context) {
+			c, err := s.h2()
+			if err != nil {
+				return
+			}
+			defer c.conn.Close()
+			ok := c.send(frame(headers, endHeaders, 1, append(define, block(nil)...)))
+			for stream := uint32(3); ok && stream < 500; stream += 2 {
+				ok = c.send(frame(headers, endHeaders, stream, block([]byte{0x80 | 62})))
+				opened.Add(1)
+			}
+			c.wait(ctx)
+		})
+		return fmt.Sprintf("%d requests", opened.Load()), nil
+	}
 }
 
 // Requests whose replies the client gives no room to be sent.
