@@ -3,8 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -91,8 +90,7 @@ impl ServerTrust {
 
     fn new(roots: Vec<Vec<u8>>) -> Result<Self, String> {
         let roots: Vec<CertificateDer<'static>> = roots.into_iter().map(CertificateDer::from).collect();
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots.iter().cloned());
+        let store = verify::issuers(roots.iter(), Timestamp::now().seconds);
         let chain = match store.is_empty() {
             true => None,
             false => Some(
@@ -276,6 +274,19 @@ mod tests {
             );
         }
         assert_eq!(verified(&ServerTrust::blind(), &other, "127.0.0.2", NOW + 1_000), Ok(()));
+    }
+
+    #[test]
+    fn a_listed_certificate_that_is_no_ca_vouches_for_no_other_server() {
+        let params = rcgen::CertificateParams::new(vec!["kes.example.net".to_owned()]).unwrap();
+        for (issuer, is_trusted) in [
+            (Authority::new("kes"), true),
+            (Authority::with("kes", |params| params.is_ca = rcgen::IsCa::ExplicitNoCa), false),
+        ] {
+            let server = crate::tls::testing::Client::from_params(&params, Some(&issuer));
+            let trust = ServerTrust::new(vec![issuer.der.to_vec()]).unwrap();
+            assert_eq!(verified(&trust, &server.chain[0], "kes.example.net", NOW).is_ok(), is_trusted);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 
 use super::{pem, x509::Certificate};
+use crate::text::time::Timestamp;
 
 /// Where systems keep their roots, as the common TLS libraries look for them; the first file that exists is taken.
 const ROOT_FILES: [&str; 6] = [
@@ -50,21 +51,28 @@ pub struct Trust {
 impl Trust {
     /// Trusts `system` roots (what cannot be read among them is passed over) and `own` ones, which must all be readable.
     pub fn new(system: Vec<Vec<u8>>, own: Vec<Vec<u8>>) -> Result<Self, String> {
+        let now = Timestamp::now().seconds;
         let mut all = digest::Context::new(&digest::SHA256);
-        own.iter().chain(&system).for_each(|der| all.update(der));
+        for der in own.iter().chain(&system) {
+            all.update(der);
+            // When one expires, it is no issuer any more.
+            all.update(&[u8::from(is_issuer(der, now))]);
+        }
         let digest = all.finish().as_ref().try_into().unwrap_or_default();
         let own: Vec<CertificateDer<'static>> = own.into_iter().map(CertificateDer::from).collect();
         let mut roots = RootCertStore::empty();
         for der in &own {
             roots.add(der.clone()).map_err(|_| "x509: malformed certificate".to_owned())?;
         }
-        roots.add_parsable_certificates(system.into_iter().map(CertificateDer::from));
+        let system: Vec<_> = system.into_iter().map(CertificateDer::from).collect();
+        roots.add_parsable_certificates(system.iter().cloned());
         // As the original: the names of all roots, if there is a `tls.ca`, else no names.
         let hints = if own.is_empty() { Vec::new() } else { roots.subjects() };
-        let chain = match roots.is_empty() {
+        let issuers = issuers(own.iter().chain(&system), now);
+        let chain = match issuers.is_empty() {
             true => None,
             false => Some(
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::server::provider())
+                WebPkiClientVerifier::builder_with_provider(Arc::new(issuers), super::server::provider())
                     .build()
                     .map_err(|error| error.to_string())?,
             ),
@@ -117,6 +125,21 @@ impl Trust {
             Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error)))),
         }
     }
+}
+
+/// Those of some certificates by which others may be issued now. A trust anchor is a name and a key: that it is a CA, and for
+/// how long, nobody looks at later. They are looked at again whenever the TLS files are.
+pub(super) fn issuers<'a>(
+    certificates: impl Iterator<Item = &'a CertificateDer<'static>>,
+    now: i64,
+) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(certificates.filter(|der| is_issuer(der, now)).cloned());
+    store
+}
+
+fn is_issuer(der: &[u8], now: i64) -> bool {
+    Certificate::parse(der).is_ok_and(|certificate| certificate.may_issue && certificate.is_valid_at(now))
 }
 
 /// rustls sends `unsupported_certificate` for a wrong usage, where clients of this protocol have always seen

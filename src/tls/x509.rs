@@ -10,6 +10,7 @@ use der::{
 
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
@@ -37,6 +38,9 @@ pub struct Certificate<'a> {
     pub public_key: &'a [u8],
     /// basicConstraints says `CA:TRUE`. A certificate without that extension is no CA.
     pub is_ca: bool,
+    /// It may have issued others: it is a CA whose key usage does not forbid that, or of a version before 3, which cannot say
+    /// what it is.
+    pub may_issue: bool,
     /// Start of validity in seconds since 1970.
     pub not_before: i64,
     /// End of validity (inclusive) in seconds since 1970.
@@ -103,7 +107,8 @@ impl<'a> Certificate<'a> {
 }
 
 fn parse_to_be_signed(mut fields: SliceReader<'_>) -> Result<Certificate<'_>, Malformed> {
-    optional(&mut fields, 0)?;
+    // Versions 1, 2 and 3 are written as nothing or 0, 1 and 2.
+    let is_version_3 = optional(&mut fields, 0)?.is_some_and(|version| version == [2, 1, 2]);
     content(&mut fields, Tag::Integer)?;
     sequence(&mut fields)?;
     sequence(&mut fields)?;
@@ -124,6 +129,7 @@ fn parse_to_be_signed(mut fields: SliceReader<'_>) -> Result<Certificate<'_>, Ma
     let mut certificate = Certificate {
         public_key,
         is_ca: false,
+        may_issue: true,
         not_before,
         not_after,
         names_a_host: false,
@@ -132,6 +138,7 @@ fn parse_to_be_signed(mut fields: SliceReader<'_>) -> Result<Certificate<'_>, Ma
     if let Some(extensions) = extensions {
         read_extensions(extensions, &mut certificate)?;
     }
+    certificate.may_issue &= certificate.is_ca || !is_version_3;
     Ok(certificate)
 }
 
@@ -157,6 +164,7 @@ fn read_extensions(wrapped: &[u8], certificate: &mut Certificate<'_>) -> Result<
         match id {
             BASIC_CONSTRAINTS => certificate.is_ca = says_ca(value)?,
             SUBJECT_ALT_NAME => certificate.names_a_host = names_a_host(value)?,
+            KEY_USAGE => certificate.may_issue = says_cert_sign(value)?,
             EXTENDED_KEY_USAGE => certificate.allows_client_auth = allows_client_auth(value)?,
             _ => {}
         }
@@ -172,6 +180,14 @@ fn says_ca(value: &[u8]) -> Result<bool, Malformed> {
         return Ok(false);
     }
     Ok(bool::decode(&mut constraints)?)
+}
+
+/// keyCertSign is the sixth bit (RFC 5280, section 4.2.1.3).
+fn says_cert_sign(value: &[u8]) -> Result<bool, Malformed> {
+    let mut reader = SliceReader::new(value)?;
+    let bits = content(&mut reader, Tag::BitString)?;
+    reader.finish()?;
+    Ok(bits.get(1).is_some_and(|first| first & 0b0000_0100 != 0))
 }
 
 fn names_a_host(value: &[u8]) -> Result<bool, Malformed> {

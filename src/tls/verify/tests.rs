@@ -197,6 +197,38 @@ fn a_self_signed_certificate_that_is_trusted_itself_is_accepted_and_others_are_n
 }
 
 #[test]
+fn a_trusted_certificate_is_an_issuer_only_if_it_is_a_ca_within_its_validity() {
+    let year = |year| rcgen::date_time_ymd(year, 1, 1);
+    let issuers: [(Authority, bool); 6] = [
+        (Authority::new("ca"), true),
+        (Authority::with("client", |params| params.is_ca = rcgen::IsCa::ExplicitNoCa), false),
+        (Authority::with("plain", |params| params.is_ca = rcgen::IsCa::NoCa), false),
+        (Authority::with("expired", |params| params.not_after = year(2020)), false),
+        (Authority::with("early", |params| params.not_before = year(4000)), false),
+        (
+            Authority::with("signs", |params| {
+                params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            }),
+            false,
+        ),
+    ];
+    for (issuer, may_issue) in &issuers {
+        let client = Client::from_params(&rcgen::CertificateParams::default(), Some(issuer));
+        for version in VERSIONS {
+            let outcome = try_it(&client, &trusting(&[&issuer.der]), version);
+            assert_eq!(outcome.server.is_ok(), *may_issue, "{outcome:?}");
+        }
+        let trust = Trust::new(vec![issuer.der.to_vec()], Vec::new()).unwrap();
+        assert_eq!(trust.accepts(&client.chain[0]), *may_issue);
+    }
+    let signs = Authority::with("signs", |params| {
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    });
+    let client = Client::from_params(&rcgen::CertificateParams::default(), Some(&signs));
+    assert!(Trust::new(Vec::new(), vec![signs.der.to_vec()]).unwrap().accepts(&client.chain[0]));
+}
+
+#[test]
 fn acceptable_authorities_are_named_only_if_there_are_roots_of_ones_own() {
     let (ours, system) = (Authority::new("ours"), Authority::new("system"));
     let count = |own: &[&Authority]| {
