@@ -3,14 +3,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -87,18 +87,31 @@ pub struct AuditFile {
     file: File,
     /// The last write has failed and the error log has been told.
     has_failed: bool,
+    /// The file ends in the middle of a line.
+    is_cut: bool,
 }
+
+/// How long a pipe is waited for that is full, until its reader is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl AuditFile {
     /// Opens the file, or makes it with mode 0600.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        let mut options = OpenOptions::new();
+        // A pipe whose reader does not read must not hold up those who make keys.
+        let opened = options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path);
         let file = opened.map_err(|error| format!("log.file: cannot open {}: {error}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, has_failed: false })
+        let is_cut = ends_within_a_line(path).unwrap_or(false);
+        Ok(Self { path: path.to_owned(), file, has_failed: false, is_cut })
     }
 
     fn append(&mut self, line: &[u8], log: &Logger) {
-        match self.file.write_all(line) {
+        let patience = if self.has_failed { Duration::ZERO } else { PATIENCE };
+        let start: &[u8] = if self.is_cut { b"\n" } else { b"" };
+        let line = [start, line].concat();
+        let (written, result) = write_patiently(&self.file, &line, patience);
+        self.is_cut = if written > start.len() { written < line.len() } else { self.is_cut };
+        match result {
             Ok(()) => self.has_failed = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.has_failed, true) {
@@ -107,6 +120,35 @@ impl AuditFile {
             }
         }
     }
+}
+
+/// Whether a regular file does not end in a line feed.
+fn ends_within_a_line(path: &Path) -> io::Result<bool> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let data = file.metadata()?;
+    let Some(last) = data.len().checked_sub(1).filter(|_| data.is_file()) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
+}
+
+/// Writes all of `bytes`, and waits for as long as `patience` if that cannot be done at once. Returns how many bytes are
+/// written, also after an error.
+fn write_patiently(mut file: &File, bytes: &[u8], patience: Duration) -> (usize, io::Result<()>) {
+    let begin = Instant::now();
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => written += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 /// Takes audit events, all of level INFO, to where they belong.
@@ -187,6 +229,45 @@ mod tests {
         assert!(without_time(EVENT.json(true)).starts_with(
             ",\"message\":\"secret key 'a' created\",\"request\":{\"method\":\"PUT\",\"ip\":\"127.0.0.1\","
         ));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_takes_no_other_with_it() {
+        let path = std::env::temp_dir().join(format!("kes-audit-{}", std::process::id()));
+        std::fs::write(&path, "{\"time\":").unwrap();
+        let log = Logger::new(9);
+        let mut file = AuditFile::open(&path).unwrap();
+        file.append(b"one\n", &log);
+        file.append(b"two\n", &log);
+        AuditFile::open(&path).unwrap().append(b"three\n", &log);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"time\":\none\ntwo\nthree\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_empties_is_given_up_and_goes_on_with_a_new_line() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)));
+        let log = Logger::new(9);
+        let mut file = AuditFile::open(&path).unwrap();
+        let line = [&[b'x'; 9_999][..], b"\n"].concat();
+        while !file.has_failed {
+            file.append(&line, &log);
+        }
+        // Now there is no waiting any more.
+        let begin = Instant::now();
+        (0..100).for_each(|_| file.append(&line, &log));
+        assert!(begin.elapsed() < 100 * PATIENCE);
+        let mut held = vec![0; 64 << 10];
+        let mut text = Vec::new();
+        while file.has_failed {
+            let n = io::Read::read(&mut reader, &mut held).unwrap();
+            text.extend_from_slice(&held[..n]);
+            file.append(b"last\n", &log);
+        }
+        drop((file, writer));
+        io::Read::read_to_end(&mut reader, &mut text).unwrap();
+        assert!(text.ends_with(b"x\nlast\n"), "{:?}", String::from_utf8_lossy(&text[text.len() - 20..]));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use crate::name::Identity;
+
 /// Most listeners of one feed. Each of them costs the one who publishes an event a little time.
 const MAX_LISTENERS: usize = 64;
 
@@ -12,12 +14,22 @@ const MAX_LISTENERS: usize = 64;
 pub trait Listen: Send + Sync {
     /// Takes one event, a finished line. Must not wait; an event that cannot be taken is lost.
     fn tell(&self, event: &Arc<[u8]>);
+
+    /// Nothing more comes.
+    fn end(&self);
+}
+
+/// A listener and who it is, if that is known.
+struct Entry {
+    id: u64,
+    caller: Option<Identity>,
+    listener: Arc<dyn Listen>,
 }
 
 /// One stream of events and those who listen to it.
 #[derive(Default)]
 pub struct Feed {
-    listeners: Mutex<Vec<(u64, Arc<dyn Listen>)>>,
+    listeners: Mutex<Vec<Entry>>,
     /// Their number, for a look without the lock.
     count: AtomicUsize,
     next: AtomicU64,
@@ -27,13 +39,17 @@ pub struct Feed {
 
 impl Feed {
     /// Adds a listener, until the subscription is dropped; `None` if there are too many.
-    pub fn subscribe(self: &Arc<Self>, listener: Arc<dyn Listen>) -> Option<Subscription> {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        listener: Arc<dyn Listen>,
+        caller: Option<Identity>,
+    ) -> Option<Subscription> {
         let mut listeners = self.listeners();
         if listeners.len() >= MAX_LISTENERS {
             return None;
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        listeners.push((id, listener));
+        listeners.push(Entry { id, caller, listener });
         self.count.store(listeners.len(), Ordering::Relaxed);
         Some(Subscription { feed: Arc::clone(self), id })
     }
@@ -45,11 +61,23 @@ impl Feed {
         }
         let event: Arc<[u8]> = make().into();
         // Outside the lock: telling one may end the subscription of another.
-        let listeners: Vec<_> = self.listeners().iter().map(|(_, listener)| Arc::clone(listener)).collect();
+        let listeners: Vec<_> = self.listeners().iter().map(|entry| Arc::clone(&entry.listener)).collect();
         for listener in listeners {
             self.told.fetch_add(1, Ordering::Relaxed);
             listener.tell(&event);
         }
+    }
+
+    /// Ends the streams of all those who may not listen any more.
+    pub fn keep(&self, may_listen: impl Fn(Option<&Identity>) -> bool) {
+        let ended: Vec<_> = {
+            let mut listeners = self.listeners();
+            let ended = listeners.extract_if(.., |entry| !may_listen(entry.caller.as_ref())).collect();
+            self.count.store(listeners.len(), Ordering::Relaxed);
+            ended
+        };
+        // Outside the lock, as each of them ends its subscription.
+        ended.iter().for_each(|entry| entry.listener.end());
     }
 
     /// How many listen.
@@ -67,7 +95,7 @@ impl Feed {
         &self.lost
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<(u64, Arc<dyn Listen>)>> {
+    fn listeners(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +116,7 @@ pub struct Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut listeners = self.feed.listeners();
-        listeners.retain(|(id, _)| *id != self.id);
+        listeners.retain(|entry| entry.id != self.id);
         self.feed.count.store(listeners.len(), Ordering::Relaxed);
     }
 }
@@ -104,6 +132,8 @@ mod tests {
         fn tell(&self, event: &Arc<[u8]>) {
             self.0.lock().unwrap().push(Arc::clone(event));
         }
+
+        fn end(&self) {}
     }
 
     #[test]
@@ -111,8 +141,8 @@ mod tests {
         let feed = Arc::new(Feed::default());
         feed.publish(|| panic!("nobody listens"));
         let (first, second) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
-        let subscription = feed.subscribe(Arc::clone(&first) as _).unwrap();
-        let _other = feed.subscribe(Arc::clone(&second) as _).unwrap();
+        let subscription = feed.subscribe(Arc::clone(&first) as _, None).unwrap();
+        let _other = feed.subscribe(Arc::clone(&second) as _, None).unwrap();
         feed.publish(|| b"one".to_vec());
         drop(subscription);
         feed.publish(|| b"two".to_vec());
@@ -125,9 +155,9 @@ mod tests {
     fn the_number_of_listeners_is_bounded() {
         let feed = Arc::new(Feed::default());
         let all: Vec<_> =
-            (0..MAX_LISTENERS).map(|_| feed.subscribe(Arc::new(Ear::default())).unwrap()).collect();
-        assert!(feed.subscribe(Arc::new(Ear::default())).is_none());
+            (0..MAX_LISTENERS).map(|_| feed.subscribe(Arc::new(Ear::default()), None).unwrap()).collect();
+        assert!(feed.subscribe(Arc::new(Ear::default()), None).is_none());
         drop(all);
-        assert!(feed.subscribe(Arc::new(Ear::default())).is_some());
+        assert!(feed.subscribe(Arc::new(Ear::default()), None).is_some());
     }
 }

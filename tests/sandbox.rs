@@ -63,6 +63,23 @@ fn every_thread_is_in_the_sandbox_and_the_banner_says_so() {
 }
 
 #[test]
+fn an_audit_log_on_a_pipe_takes_nothing_from_the_sandbox() {
+    let mut server = Server::start("log: { audit: on, file: /dev/stdout }\n");
+    let without = Server::start("");
+    let account = |server: &Server| {
+        let output = server.output();
+        output.lines().find(|line| line.starts_with("Sandbox")).unwrap().to_owned()
+    };
+    assert_eq!(account(&server), account(&without));
+    for key in ["a", "b"] {
+        assert_eq!(server.call("PUT", &format!("/v1/key/create/{key}"), "").0, 200);
+        let event = format!("\"message\":\"secret key '{key}' created\"");
+        server.wait_for(|server| server.output().contains(&event), "the event");
+        assert!(!reload(&mut server).contains("Failed"));
+    }
+}
+
+#[test]
 fn it_can_be_switched_off() {
     let server = Server::start("sandbox: off\n");
     assert!(server.output().contains("Sandbox     off, by configuration\n"), "{}", server.output());

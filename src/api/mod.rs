@@ -140,6 +140,17 @@ impl State {
         });
         Self { policies, keyring, proxies, settings }
     }
+
+    /// Whether `caller` may call the route of `action`.
+    fn allows(&self, action: Action, caller: Option<&Identity>) -> bool {
+        ROUTES.iter().zip(&self.settings).filter(|(route, _)| route.action == action).all(
+            |(route, (auth, _))| {
+                let decide = |caller| self.policies.decide(caller, route.path.as_bytes());
+                *auth != Auth::Standard
+                    || caller.is_some_and(|caller| matches!(decide(caller), Decision::Allow))
+            },
+        )
+    }
 }
 
 /// The API of one server: the present state, and what survives a reload.
@@ -166,9 +177,14 @@ impl Api {
         }
     }
 
-    /// Uses `state` for all requests that come from now on.
+    /// Uses `state` for all requests that come from now on, and ends the log streams of those who may not follow them any
+    /// more.
     pub fn swap(&self, state: State) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        let state = Arc::new(state);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state);
+        for (feed, action) in [(self.audit.feed(), Action::AuditLog), (self.log.feed(), Action::ErrorLog)] {
+            feed.keep(|caller| state.allows(action, caller));
+        }
     }
 
     /// Uses these levels and this file for all events from now on.

@@ -71,6 +71,10 @@ impl Listen for Ear {
         let body = SecretBytes::from(event.to_vec());
         let _ = self.1.send((self.0, Reply { body, ..Reply::empty(0) }));
     }
+
+    fn end(&self) {
+        let _ = self.1.send((self.0, Reply::empty(0)));
+    }
 }
 
 struct Responder(u32, mpsc::Sender<(u32, Reply)>, bool);
@@ -505,6 +509,30 @@ fn a_panic_in_a_handler_costs_one_request() {
     house.fails("PUT", "/v1/key/create/b", None, 500, "internal server error");
     assert_eq!(house.call("GET", "/v1/key/list/", None).0, 200);
     assert!(house.metrics().contains("kes_http_request_failure{code=\"500\"} 1\n"));
+}
+
+#[test]
+fn a_log_stream_ends_with_the_right_to_it() {
+    let house = house();
+    let _streams = ["/v1/log/audit", "/v1/log/error"].map(|path| house.begin(7, "GET", path, None).unwrap());
+    let old = house.api.state();
+    let state = |allow: &str| {
+        let mut policies = old.policies.policies.clone();
+        policies[0].allow = vec![Pattern::new(allow)];
+        State::new(
+            PolicySet::new(ADMIN.to_string(), policies),
+            Arc::clone(&old.keyring),
+            Proxies::default(),
+            &[],
+        )
+    };
+    let ended = || house.answers.lock().unwrap().try_iter().count();
+    house.api.swap(state("/v1/log/*"));
+    assert_eq!(ended(), 0);
+    house.api.swap(state("/v1/log/error"));
+    assert_eq!((ended(), house.api.audit.feed().listening(), house.api.log.feed().listening()), (1, 0, 1));
+    house.api.swap(state("/version"));
+    assert_eq!((ended(), house.api.log.feed().listening()), (1, 0));
 }
 
 #[test]

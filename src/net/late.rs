@@ -94,4 +94,10 @@ impl Listen for Listener {
         }
         conn.deliver(self.stream, Late::Piece(Arc::clone(piece), this));
     }
+
+    fn end(&self) {
+        if let Some(conn) = self.conn.upgrade() {
+            conn.cut();
+        }
+    }
 }

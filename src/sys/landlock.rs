@@ -101,7 +101,11 @@ pub fn restrict(rules: &[(&Path, Access)]) -> io::Result<u32> {
     let ruleset = unsafe { OwnedFd::from_raw_fd(fd) };
     for (path, access) in rules {
         if let Ok(place) = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path) {
-            add(&ruleset, &place, access.bits() & attributes.handled_access_fs)?;
+            match add(&ruleset, &place, access.bits() & attributes.handled_access_fs) {
+                // A pipe or socket, such as /dev/stdout: it is reached without a rule.
+                Err(cause) if cause.raw_os_error() == Some(libc::EBADFD) => {}
+                added => added?,
+            }
         }
     }
     // SAFETY: no pointers.

@@ -74,11 +74,16 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
-/// CAP_IPC_LOCK is bit 14 of the effective capabilities.
+/// CAP_IPC_LOCK is bit 14 of the effective capabilities. In a user namespace of its own a process may have them all, but the
+/// kernel asks for this one outside of it.
 fn has_ipc_lock() -> bool {
-    super::process::status()
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
-        .is_some_and(|bits| bits >> 14 & 1 == 1)
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_outermost = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let status = super::process::status();
+    is_outermost
+        && status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))
+            .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+            .is_some_and(|bits| bits >> 14 & 1 == 1)
 }

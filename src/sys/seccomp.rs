@@ -19,7 +19,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sendmsg, libc::SYS_futex, libc::SYS_getrandom, libc::SYS_clock_gettime, libc::SYS_epoll_ctl,
     libc::SYS_accept4, libc::SYS_close, libc::SYS_setsockopt, libc::SYS_shutdown,
     // Sockets, readiness.
-    libc::SYS_accept, libc::SYS_recvmsg, libc::SYS_connect, libc::SYS_listen, libc::SYS_getsockopt,
+    libc::SYS_accept, libc::SYS_recvmsg, libc::SYS_listen, libc::SYS_getsockopt,
     libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_epoll_create1, libc::SYS_eventfd2, libc::SYS_ppoll,
     libc::SYS_fcntl, libc::SYS_readv, libc::SYS_pipe2, libc::SYS_dup, libc::SYS_dup3,
     // Files; which ones is Landlock's business.
