@@ -315,6 +315,52 @@ fn a_server_that_had_nothing_to_do_follows_a_rotation_whose_old_root_key_is_forg
 }
 
 #[test]
+fn no_root_key_is_forgotten_while_there_are_no_keys_to_ask() {
+    let (dir, _) = new_dir("on");
+    good(&dir, &["seal", "init"]);
+    let old = json(&dir, &["seal", "status", "--json"])["root_keys"][0]["id"].as_str().unwrap().to_owned();
+    good(&dir, &["seal", "rotate"]);
+    let refusal = bad(&dir, &["seal", "forget", "--yes", &old]);
+    assert!(refusal.contains("is it mounted?"), "{refusal}");
+}
+
+/// Where the tests run as root.
+#[test]
+fn root_adopts_as_the_owner_of_the_store_who_cannot_lead_it_elsewhere() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+    let (dir, _) = new_dir("on");
+    let keys = fill_as_original(&dir);
+    if chown(dir.path(), Some(12345), Some(12345)).is_err() {
+        return;
+    }
+    // Keys of root that the owner leads to by a link.
+    fs::rename(dir.join("keys"), dir.join("roots")).unwrap();
+    fs::set_permissions(dir.join("roots"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("roots", dir.join("keys")).unwrap();
+    lchown(dir.join("keys"), Some(12345), Some(12345)).unwrap();
+    bad(&dir, &["seal", "adopt"]);
+    for (name, stored) in &keys {
+        assert_eq!(fs::read_to_string(dir.join("roots").join(name)).unwrap(), *stored);
+    }
+    // His own.
+    fs::remove_file(dir.join("keys")).unwrap();
+    fs::rename(dir.join("roots"), dir.join("keys")).unwrap();
+    for entry in fs::read_dir(dir.join("keys")).unwrap() {
+        chown(entry.unwrap().path(), Some(12345), Some(12345)).unwrap();
+    }
+    chown(dir.join("keys"), Some(12345), Some(12345)).unwrap();
+    for left in ["keys.plain", "keys.seal.adopting"] {
+        let _ = fs::remove_dir_all(dir.join(left));
+        let _ = fs::remove_file(dir.join(left));
+    }
+    good(&dir, &["seal", "adopt"]);
+    for made in ["keys.seal", "keys.plain", &format!("keys/{}", keys[0].0)] {
+        assert_eq!(fs::symlink_metadata(dir.join(made)).unwrap().uid(), 12345, "{made}");
+    }
+    assert_eq!(json(&dir, &["seal", "verify", "--json"])["bad"], 0);
+}
+
+#[test]
 fn an_older_or_foreign_seal_file_is_refused_at_a_reload_and_by_new_keys() {
     let (dir, app) = new_dir("on");
     let mut server = Server::start_in(dir, app, &[]);

@@ -88,7 +88,9 @@ pub fn delete<'a>(call: &Call<'a, '_>) -> Outcome<'a> {
     call.later(move |record| {
         let deleted = keyring.delete(&name);
         // After a reload meanwhile there is another cache, which may have read the key before it was deleted.
-        record.api.state().keyring.forget(&name);
+        if matches!(deleted, Ok(()) | Err(StoreError::KeyNotFound)) {
+            record.api.state().keyring.forget(&name);
+        }
         match deleted {
             Ok(()) => Ok(Reply::empty(200)),
             Err(StoreError::KeyNotFound) => Err(KEY_NOT_FOUND),

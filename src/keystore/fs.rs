@@ -8,7 +8,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{KeyStore, StoreError};
@@ -36,6 +36,9 @@ const MAX_VALUE: usize = MAX_FILE / 2;
 /// Temporary files younger than this may belong to another server (`keystores` §4).
 const STALE: Duration = Duration::from_secs(3600);
 
+/// A file that is older than this has its name on the disk: nobody takes so long from one to the other.
+const YOUNG: Duration = Duration::from_secs(60);
+
 /// How many files a start looks into at most, to tell sealed from plain.
 const SURVEYED: usize = 64;
 
@@ -47,8 +50,8 @@ const SETTLE: usize = 10;
 pub struct FsStore {
     dir: PathBuf,
     shown: String,
-    /// The file system of the directory.
-    device: u64,
+    /// Device and inode of the directory.
+    place: (u64, u64),
     /// `None`: plain on purpose.
     seals: Option<Seals>,
     notices: Vec<String>,
@@ -89,11 +92,12 @@ impl FsStore {
         previous: Option<&Self>,
     ) -> Result<Self, String> {
         let (dir, shown) = (dir.to_owned(), shown.to_owned());
-        let device = fs::metadata(&dir).map_err(|cause| format!("key store '{shown}': {cause}"))?.dev();
+        let place = fs::metadata(&dir).map_err(|cause| format!("key store '{shown}': {cause}"))?;
+        let place = (place.dev(), place.ino());
         let (file, unlock) = match seal {
             SealConfig::Off => {
                 check_off(&dir, &shown)?;
-                return Ok(Self { dir, shown, device, seals: None, notices: Vec::new() });
+                return Ok(Self { dir, shown, place, seals: None, notices: Vec::new() });
             }
             SealConfig::On { file, unlock } => (file, unlock),
         };
@@ -103,7 +107,7 @@ impl FsStore {
         let seals = Seals::open(&dir, file, unlock, previous.and_then(|previous| previous.seals.as_ref()));
         let seals = seals.map_err(|cause| cause.to_string())?;
         let notices = settle_phase(&dir, &shown, &seals)?;
-        Ok(Self { dir, shown, device, seals: Some(seals), notices })
+        Ok(Self { dir, shown, place, seals: Some(seals), notices })
     }
 
     /// Stores a value under a name that has one, in its place. Returns only after the new value is durable; until then
@@ -150,8 +154,8 @@ impl FsStore {
     /// The directory must be there, and must not be what lies below the file system that was mounted there.
     fn check_dir(&self) -> Result<(), StoreError> {
         let cause = match fs::metadata(&self.dir) {
-            Ok(data) if data.is_dir() && data.dev() == self.device => return Ok(()),
-            Ok(data) if data.is_dir() => "is on another file system than before: is it mounted?".into(),
+            Ok(data) if data.is_dir() && (data.dev(), data.ino()) == self.place => return Ok(()),
+            Ok(data) if data.is_dir() => "is another one than at the start: is it mounted?".into(),
             Ok(_) => "is not a directory".into(),
             Err(cause) => cause.to_string(),
         };
@@ -230,10 +234,22 @@ impl FsStore {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(self.explain_missing()),
             result => result.map_err(failed)?,
         };
-        if !file.metadata().map_err(failed)?.is_file() {
+        let data = file.metadata().map_err(failed)?;
+        if !data.is_file() {
             return Err(StoreError::Failed(format!("key file '{}' is not a regular file", path.display())));
         }
-        read_up_to(&file, MAX_FILE).map_err(failed)
+        let text = read_up_to(&file, MAX_FILE).map_err(failed)?;
+        self.check_dir()?;
+        // Who has made it may not have come to this, and nothing may be encrypted with a key that a power failure takes away.
+        if is_young(&data) {
+            match sync_dir(&self.dir) {
+                Err(cause) if !matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EROFS)) => {
+                    return Err(explain("cannot sync", &self.dir, &cause));
+                }
+                _ => {}
+            }
+        }
+        Ok(text)
     }
 
     /// The file that holds what was written.
@@ -274,11 +290,14 @@ impl FsStore {
             let (successor, next) = prepare(path, file, &text).map_err(failed)?;
             next.sync_all().map_err(failed)?;
             let dir = File::open(&self.dir).map_err(failed)?;
-            // If not, `kes seal` was faster, or somebody has deleted the key.
             let is_placed = successor.take_place(&dir).map_err(failed)?;
             sync_dir(&self.dir).map_err(failed)?;
             if !is_placed {
-                return Ok(());
+                // Somebody has deleted the key, or `kes seal` was faster: then under a root key that we have, too.
+                return match self.get(name) {
+                    Ok(_) | Err(StoreError::KeyNotFound) => Ok(()),
+                    Err(cause) => Err(cause),
+                };
             }
             (file, written) = (next, phase);
         }
@@ -352,6 +371,7 @@ impl KeyStore for FsStore {
 
     fn delete(&self, name: &KeyName) -> Result<(), StoreError> {
         let path = self.path_of(name);
+        self.check_dir()?;
         match remove_durably(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 self.check_dir()?;
@@ -359,7 +379,8 @@ impl KeyStore for FsStore {
                 sync_dir(&self.dir).map_err(|cause| explain("cannot sync", &self.dir, &cause))?;
                 Err(StoreError::KeyNotFound)
             }
-            result => result.map_err(|cause| explain("cannot delete", &path, &cause)),
+            Err(cause) => Err(explain("cannot delete", &path, &cause)),
+            Ok(()) => self.check_dir(),
         }
     }
 
@@ -377,8 +398,15 @@ impl KeyStore for FsStore {
             names.extend(name);
         }
         names.sort_unstable();
+        self.check_dir()?;
         Ok(names)
     }
+}
+
+/// Whether a file has got its name, or been changed, a moment ago; also by a clock that was ahead of ours.
+fn is_young(data: &fs::Metadata) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    u64::try_from(data.ctime()).is_ok_and(|changed| changed.saturating_add(YOUNG.as_secs()) > now)
 }
 
 fn open_dir(dir: &Path, shown: &str) -> Result<(), String> {

@@ -17,7 +17,7 @@ use super::{
 use crate::sys::{
     file::{create_durably, open_to_read, parent_of, read_up_to, remove_stale, sync_dir},
     process::effective_user,
-    swap::{is_same, rename_new, replace_locked, try_lock},
+    swap::{is_same, remove_leftovers, rename_new, replace_locked, try_lock},
 };
 
 /// Temporary files younger than this may belong to a server that is starting now.
@@ -106,6 +106,10 @@ impl LockedSeal {
                 .and_then(|own| fs::metadata(&path).map(|named| is_same(&own, &named)))
                 .unwrap_or(false);
             if is_current {
+                // They have the root keys in them, perhaps under a lock of before.
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                remove_leftovers(parent_of(&path), &name)
+                    .map_err(|cause| system("cannot be tidied up after", &cause).at(&path))?;
                 return Ok(Some(Self { path, file }));
             }
         }

@@ -76,12 +76,16 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
     sync_names(&dir)
 }
 
-/// Makes a directory and its missing parents, each with mode 0700, durably. Existing ones are left as they are.
+/// Makes a directory and its missing parents, each with mode 0700, durably. Existing ones are left as they are. What root
+/// makes belongs to the owner of the place.
 pub fn create_dir_durably(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    missing.into_iter().try_for_each(|made| sync_dir(parent_of(made)))
+    missing.into_iter().rev().try_for_each(|made| {
+        give_away(&File::open(made)?, parent_of(made));
+        sync_dir(parent_of(made))
+    })
 }
 
 /// Asks for certain whether a file can be made in a directory, by making one that has no name or loses it at once.
@@ -366,8 +370,11 @@ mod tests {
         }
         let path = dir.path.join("file");
         create_durably(&path, b"one", "create").unwrap();
+        create_dir_durably(&dir.path.join("a/b")).unwrap();
         let owner = |path: &Path| fs::metadata(path).map(|data| (data.uid(), data.gid())).unwrap();
-        assert_eq!(owner(&path), (12345, 12346));
+        for made in [&path, &dir.path.join("a"), &dir.path.join("a/b")] {
+            assert_eq!(owner(made), (12345, 12346));
+        }
         std::os::unix::fs::chown(&dir.path, Some(0), Some(0)).unwrap();
         replace_durably(&path, b"two", "replace").unwrap();
         assert_eq!(owner(&path), (12345, 12346));

@@ -10,6 +10,17 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Gives up being root for ever: from now on this process is that user, with that group and no other. To be called while
+/// there is one thread.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: an empty list is not looked at.
+    checked(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: takes a number only.
+    checked(unsafe { libc::setgid(group) })?;
+    // SAFETY: takes a number only.
+    checked(unsafe { libc::setuid(user) }).map(drop)
+}
+
 /// The process can never gain privileges again by running a program. Filters of system calls demand this.
 pub fn give_up_privileges() -> io::Result<()> {
     // SAFETY: PR_SET_NO_NEW_PRIVS takes integers and no pointers.

@@ -93,12 +93,14 @@ pub fn sync_file_system(dir: &File) -> io::Result<()> {
     checked(unsafe { libc::syncfs(dir.as_raw_fd()) }).map(drop)
 }
 
-/// Removes successors that a crash kept from their places. To be called by the one that has locked what all writers of this directory lock.
-pub fn remove_leftovers(dir: &Path) -> io::Result<()> {
+/// Removes successors that a crash kept from their places: of the file called `name`, or of all if that is empty. To be
+/// called by the one that has locked what all writers of this directory, or of this file, lock.
+pub fn remove_leftovers(dir: &Path, name: &str) -> io::Result<()> {
+    let start = if name.is_empty() { ".".to_owned() } else { format!(".{name}.") };
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(SUFFIX.as_bytes()) {
+        if name.as_bytes().starts_with(start.as_bytes()) && name.as_bytes().ends_with(SUFFIX.as_bytes()) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -112,8 +114,22 @@ pub fn link_open(file: &File, to: &Path) -> io::Result<()> {
 
 /// Gives a file another name, which must be new, durably.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    rename_without_overwriting(from, to)?;
+    match rename_without_overwriting(from, to) {
+        // NFS and some others cannot do that in one step.
+        Err(cause)
+            if matches!(cause.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) =>
+        {
+            rename_by_link(from, to)?;
+        }
+        result => result?,
+    }
     sync_dir(parent_of(to))
+}
+
+fn rename_by_link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    sync_dir(parent_of(to))?;
+    fs::remove_file(from)
 }
 
 fn write_beside(path: &Path, old: &Metadata, content: &[u8]) -> io::Result<(TemporaryName, File)> {
@@ -123,13 +139,16 @@ fn write_beside(path: &Path, old: &Metadata, content: &[u8]) -> io::Result<(Temp
     Ok((path, file))
 }
 
-/// A service's files stay the service's when root works on them.
+/// A service's files stay the service's when root works on them. The group is of no importance, as it may do nothing.
 fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
-    match (own.uid(), own.gid()) == (old.uid(), old.gid()) {
-        true => Ok(()),
-        false => fchown(file, Some(old.uid()), Some(old.gid())),
+    if own.uid() != old.uid() {
+        return fchown(file, Some(old.uid()), Some(old.gid()));
     }
+    if own.gid() != old.gid() {
+        let _ = fchown(file, None, Some(old.gid()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -212,9 +231,13 @@ mod tests {
         for name in [".a.0011.swap.tmp", ".b.0011.tmp", "c.swap.tmp", "d"] {
             fs::write(dir.0.join(name), b"x").unwrap();
         }
-        remove_leftovers(&dir.0).unwrap();
+        remove_leftovers(&dir.0, "b").unwrap();
+        assert_eq!(dir.names(), 4);
+        remove_leftovers(&dir.0, "a").unwrap();
+        assert!(dir.names() == 3 && !dir.0.join(".a.0011.swap.tmp").exists());
+        fs::write(dir.0.join(".a.0012.swap.tmp"), b"x").unwrap();
+        remove_leftovers(&dir.0, "").unwrap();
         assert_eq!(dir.names(), 3);
-        assert!(!dir.0.join(".a.0011.swap.tmp").exists());
     }
 
     #[test]
@@ -226,5 +249,9 @@ mod tests {
         assert_eq!(rename_new(&path, &other).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         rename_new(&path, &dir.0.join("new")).unwrap();
         assert_eq!(fs::read(dir.0.join("new")).unwrap(), b"one");
+        let cause = rename_by_link(&dir.0.join("new"), &other).unwrap_err();
+        assert_eq!(cause.kind(), io::ErrorKind::AlreadyExists);
+        rename_by_link(&dir.0.join("new"), &path).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), dir.names()), (b"one".to_vec(), 2));
     }
 }

@@ -1,6 +1,6 @@
 //! `kes seal adopt`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, os::unix::fs::MetadataExt, path::PathBuf, process::ExitCode};
 
 use super::{
     COMMON, DRY_RUN, KDF_MEMORY, KDF_PASSES, Troubles, YES, census, confirm, cost, failure, is_key, keys,
@@ -19,6 +19,7 @@ use crate::{
         fs::seals::Phase,
         upkeep::{self, Backup, Place},
     },
+    sys::process::{become_user, effective_user},
     text::json::Object,
 };
 
@@ -41,7 +42,7 @@ pub(super) static ADOPT: Command = Command {
         KDF_PASSES,
     ],
     common: &COMMON,
-    examples: &["kes seal adopt --dry-run", "kes seal adopt --backup /root/keys-before"],
+    examples: &["kes seal adopt --dry-run", "kes seal adopt --backup /var/lib/kes/keys-before"],
     run: adopt,
     ..Command::GROUP
 };
@@ -51,6 +52,7 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
         return Err(args.mistake("--backup and --no-backup exclude each other"));
     }
     let (place, cost) = (place(args)?, cost(args)?);
+    become_owner(&place)?;
     let census = census(&place, &mut Troubles::default())?;
     let phase = phase(&place)?;
     if matches!(phase, Phase::Plain) && census.total() == 0 {
@@ -72,6 +74,9 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
             place.shown
         );
         confirm(args, &question)?;
+    } else if matches!(phase, Phase::Sealed(_)) {
+        // What comes now was not there to be asked about.
+        return report(args, &place, 0, None, false);
     }
     let backup = backup.map(|dir| Backup::open(&dir, &place.dir)).transpose().map_err(failure)?;
     let mut troubles = Troubles::default();
@@ -95,6 +100,22 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
         backup.as_ref().map(|backup| backup.dir().to_owned()).as_ref(),
         false,
     )
+}
+
+/// Root takes no paths for granted in a directory that belongs to somebody else, who could lead them elsewhere: the work is
+/// done as that user.
+fn become_owner(place: &Place) -> Result<(), Failure> {
+    let Ok(directory) = place.dir.symlink_metadata() else { return Ok(()) };
+    if effective_user() != 0 || directory.uid() == 0 {
+        return Ok(());
+    }
+    become_user(directory.uid(), directory.gid()).map_err(|error| {
+        Failure::new(format!(
+            "cannot become the owner of '{}', user {}: {error}",
+            place.shown,
+            directory.uid()
+        ))
+    })
 }
 
 /// Every file must open and be a key before the first one is changed.

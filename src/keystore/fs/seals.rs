@@ -94,8 +94,8 @@ impl Seals {
         source: &Source,
         previous: Option<&Self>,
     ) -> Result<Self, SealError> {
-        let previous = previous.filter(|previous| previous.file == file);
-        let start = match previous.map(|previous| (previous.state(), previous.source == *source)) {
+        let is_same = |previous: &Self| previous.file == file && previous.source == *source;
+        let start = match previous.map(|previous| (previous.state(), is_same(previous))) {
             Some((state, true)) if state.trouble.is_none() => state,
             Some((state, is_same)) => {
                 let protection = state.protection.clone().filter(|_| is_same);
@@ -163,6 +163,11 @@ impl Seals {
     pub fn create(&self) -> Result<Phase, SealError> {
         let protection =
             Protection::new(&self.source, Cost::default()).map_err(|cause| cause.at(&self.file))?;
+        // The secret may have taken its time.
+        if !self.file.exists() && has_keys(&self.dir) {
+            let cause = "is not made, as there are keys now that were made without it: start again";
+            return Err(SealError::System(cause.into()).at(&self.file));
+        }
         disk::create(&self.file, &protection)?;
         self.set(State { protection: Some(Arc::new(protection)), ..State::UNKNOWN });
         self.refresh()
@@ -281,6 +286,10 @@ fn opens_keys(dir: &Path, sealer: &Sealer) -> bool {
     let tried: Vec<bool> = entries.flatten().filter_map(opens).take(TRIED).collect();
     let opened = tried.iter().filter(|opens| **opens).count();
     opened >= tried.len() - opened
+}
+
+fn has_keys(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| key_name(&entry).is_some()))
 }
 
 fn gone(path: &Path) -> SealError {

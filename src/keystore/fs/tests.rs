@@ -427,10 +427,13 @@ fn what_lies_below_a_mount_is_not_taken_for_the_store() {
     let place = Place::new("unmounted");
     let mut store = place.open().unwrap();
     store.create(&name("a"), b"value").unwrap();
-    // As if it had been mounted from elsewhere at the start.
-    store.device += 1;
+    // As if it had been mounted from elsewhere at the start, above one with a key of the same name.
+    store.place.1 += 1;
     let errors = [
         store.status().unwrap_err(),
+        store.list("").unwrap_err(),
+        store.get(&name("a")).unwrap_err(),
+        store.delete(&name("a")).unwrap_err(),
         store.get(&name("b")).unwrap_err(),
         store.create(&name("b"), b"x").unwrap_err(),
         store.delete(&name("b")).unwrap_err(),
@@ -439,7 +442,7 @@ fn what_lies_below_a_mount_is_not_taken_for_the_store() {
         let StoreError::Unreachable(cause) = error else { panic!("{error:?}") };
         assert!(cause.contains("is it mounted?"), "{cause}");
     }
-    assert!(!place.keys().join("b").exists());
+    assert!(place.keys().join("a").exists() && !place.keys().join("b").exists());
 }
 
 #[test]
@@ -590,8 +593,17 @@ fn a_key_made_while_the_root_key_changes_is_sealed_again_before_anybody_hears_of
     store.settle(&name("a"), &path, gone.try_clone().unwrap(), b"a", before.clone()).unwrap();
     assert!(!path.exists());
     store.create(&name("a"), b"another").unwrap();
-    store.settle(&name("a"), &path, gone, b"a", before).unwrap();
+    store.settle(&name("a"), &path, gone.try_clone().unwrap(), b"a", before.clone()).unwrap();
     assert_eq!(&store.get(&name("a")).unwrap()[..], b"another");
+    // Sealed by somebody with another seal file: nobody is told that it is there.
+    let other = Place::new("settles-other");
+    fs::create_dir(other.keys()).unwrap();
+    put_seal(&other.seal_file(), &[9]);
+    other.open().unwrap().create(&name("a"), b"a").unwrap();
+    fs::copy(other.keys().join("a"), &path).unwrap();
+    assert!(
+        failure(store.settle(&name("a"), &path, gone, b"a", before)).contains("which the seal file lacks")
+    );
 }
 
 #[test]

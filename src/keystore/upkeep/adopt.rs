@@ -1,6 +1,6 @@
 //! From a store that the original made to a sealed one.
 
-use std::io;
+use std::{fs, io};
 
 use super::{
     Backup, Census, Place, Resealed, Unlocked, UpkeepError, Watch,
@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     keystore::fs::{check_place, seals::adoption_file},
-    seal::{Protection, RootKeys, SealError, disk::LockedSeal, unlock::Cost},
+    seal::{
+        Protection, RootKeys, SealError,
+        disk::{self, LockedSeal},
+        unlock::Cost,
+    },
     sys::{fault, file::create_durably},
 };
 
@@ -68,6 +72,12 @@ fn begin(place: &Place, cost: Cost) -> Result<Unlocked, UpkeepError> {
         Err(cause) => return Err(UpkeepError::disk("cannot make", &path, &cause)),
     }
     let Some(seal) = LockedSeal::open(&path)? else { return Unlocked::required(place) };
+    // Another command may have begun and ended while the secret was asked for.
+    if disk::load(&place.seal_file)?.is_some() {
+        let gone = fs::remove_file(&path);
+        gone.map_err(|cause| UpkeepError::disk("cannot remove", &path, &cause))?;
+        return Unlocked::required(place);
+    }
     let keys = protection.open(seal.read()?).map_err(at)?;
     Ok(Unlocked { seal, protection, keys })
 }

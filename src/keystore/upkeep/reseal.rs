@@ -45,7 +45,7 @@ pub(super) fn reseal(
     watch: Watch<'_>,
 ) -> Result<Resealed, UpkeepError> {
     let failed = |cause: io::Error| UpkeepError::disk("cannot work on the key directory", dir, &cause);
-    remove_leftovers(dir).map_err(failed)?;
+    remove_leftovers(dir, "").map_err(failed)?;
     let handle = File::open(dir).map_err(failed)?;
     let mut work = Work { dir, handle, sealer, plain, operation, batch: Vec::new(), replaced: 0 };
     let mut troubles = BTreeSet::new();

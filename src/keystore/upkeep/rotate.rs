@@ -43,6 +43,12 @@ pub fn forget(place: &Place, ids: &[RootKeyId], is_dry: bool, watch: Watch<'_>) 
     }
     // New files are sealed under the active key alone, so that this does not change any more.
     let census = count(&place.dir, watch)?;
+    if census.total() == 0 {
+        return refused(format!(
+            "there are no keys in '{}', so that nothing can be said of what they need: is it mounted?",
+            place.shown
+        ));
+    }
     for id in ids {
         match census.under(*id) {
             0 => {}
@@ -85,6 +91,14 @@ pub fn init(place: &Place, cost: Cost) -> Result<RootKeyId, UpkeepError> {
     check_place(&place.dir, &place.shown, &place.seal_file).map_err(UpkeepError::Refused)?;
     let at = |cause: SealError| cause.at(&place.seal_file);
     let protection = Protection::new(&place.source, cost).map_err(at)?;
+    // A server may have made a plain key while the secret was asked for.
+    let census = count(&place.dir, &mut |_| ())?;
+    if census.total() > 0 && disk::load(&place.seal_file)?.is_none() {
+        return Err(UpkeepError::Refused(format!(
+            "there are keys in '{}': seal them with: kes seal adopt",
+            place.shown
+        )));
+    }
     let file = disk::create(&place.seal_file, &protection)?;
     Ok(protection.open(file).map_err(at)?.active().id())
 }
