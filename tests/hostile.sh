@@ -8,6 +8,7 @@ LENGTH=${SECONDS_EACH:-10}s
 [ "${1:-}" = short ] && LENGTH=1s
 ulimit -Sn "$(ulimit -Hn)"
 identities
+"$KES_BIN" identity new --key stranger.key --cert stranger.crt stranger >/dev/null
 "$KES_BIN" identity new --key attacker.key --cert attacker.crt attacker >/dev/null &&
 	ATTACKER=$("$KES_BIN" identity of attacker.crt | grep -Eo '[0-9a-f]{64}')
 ID="$ID, $ATTACKER"

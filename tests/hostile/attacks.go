@@ -35,11 +35,14 @@ var attacks = []attack{
 	{"empty data flood", usual, emptyData},
 	{"continuation flood", usual, continuationFlood},
 	{"HPACK bomb", usual, hpackBomb},
-	{"big heads without an end", usual, unfinished(func(named []byte) []byte {
+	{"big heads without an end", usual, unfinished(false, func(named []byte) []byte {
 		return append(head("GET", "/version"), bytes.Repeat(named, 4)...)
 	})},
-	{"long refusals without an end", usual, unfinished(func(named []byte) []byte {
+	{"long refusals without an end", usual, unfinished(false, func(named []byte) []byte {
 		return bytes.Join([][]byte{named, literal(":scheme", "https"), literal(":authority", "localhost"), literal(":path", "/version")}, nil)
+	})},
+	{"a stranger's requests without an end", usual, unfinished(true, func([]byte) []byte {
+		return head("POST", "//"+strings.Repeat("a", 120))
 	})},
 	{"zero windows", 2 * usual, zeroWindows},
 	{"10,000 streams open at once", 2 * usual, manyStreams},
@@ -371,9 +374,9 @@ func hpackBomb(ctx context.Context, s *server) (string, error) {
 	return fmt.Sprintf("%d bombs, %d replies", sent.Load(), answered.Load()), nil
 }
 
-// 40 connections with 250 requests each that go on, of which all but the first name a field of 3,900 bytes out of the
+// Connections with 250 requests each that go on, of which all but the first name a field of 3,900 bytes out of the
 // table. It is the method, which is refused, or stands four times in a good head.
-func unfinished(block func(named []byte) []byte) func(context.Context, *server) (string, error) {
+func unfinished(isStranger bool, block func(named []byte) []byte) func(context.Context, *server) (string, error) {
 	return func(ctx context.Context, s *server) (string, error) {
 		var opened atomic.Int64
 		// Literal with incremental indexing; the name is `:method`, or new.
@@ -382,8 +385,12 @@ func unfinished(block func(named []byte) []byte) func(context.Context, *server) 
 		if bytes.Contains(block(nil), []byte(":method")) {
 			define = append([]byte{0x40, 1, 'x'}, value...)
 		}
-		crowd(ctx, 40, func(ctx context.Context) {
-			c, err := s.h2()
+		n, who := 40, s.attacker
+		if isStranger {
+			n, who = 60, s.stranger
+		}
+		crowd(ctx, n, func(ctx context.Context) {
+			c, err := s.h2As(who)
 			if err != nil {
 				return
 			}
@@ -393,7 +400,10 @@ func unfinished(block func(named []byte) []byte) func(context.Context, *server) 
 				ok = c.send(frame(headers, endHeaders, stream, block([]byte{0x80 | 62})))
 				opened.Add(1)
 			}
-			c.wait(ctx)
+			if c.wait(ctx) {
+				// Cut for holding too much: this is no flood of handshakes.
+				time.Sleep(200 * time.Millisecond)
+			}
 		})
 		return fmt.Sprintf("%d requests", opened.Load()), nil
 	}

@@ -52,9 +52,11 @@ type h2 struct {
 	ended chan struct{}
 }
 
-// h2 opens a connection with these settings (identifier and value in turn) and begins to read.
-func (s *server) h2(values ...uint32) (*h2, error) {
-	conn, err := s.dialTLS(s.attacker, "h2")
+// h2 opens a connection of the attacker with these settings (identifier and value in turn) and begins to read.
+func (s *server) h2(values ...uint32) (*h2, error) { return s.h2As(s.attacker, values...) }
+
+func (s *server) h2As(who *tls.Config, values ...uint32) (*h2, error) {
+	conn, err := s.dialTLS(who, "h2")
 	if err != nil {
 		return nil, err
 	}

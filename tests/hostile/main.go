@@ -32,6 +32,7 @@ type server struct {
 	addr, pid string
 	normal    *tls.Config // a client that wants nothing but its answers
 	attacker  *tls.Config // a client that a policy knows as well, so that no door is closed to him
+	stranger  *tls.Config // a client that no policy knows
 	key       string
 }
 
@@ -55,7 +56,7 @@ func main() {
 		only     = flag.String("only", "", "only the attacks whose name contains this; `ceiling` runs only if asked for")
 	)
 	flag.Parse()
-	s := &server{addr: *addr, pid: *pid, key: *name, normal: config(*ca, "client"), attacker: config(*ca, "attacker")}
+	s := &server{addr: *addr, pid: *pid, key: *name, normal: config(*ca, "client"), attacker: config(*ca, "attacker"), stranger: config(*ca, "stranger")}
 	_, alone, err := s.measure(context.Background(), *duration, func(context.Context) (string, error) { return "", nil })
 	fail(err)
 	base := s.memory("VmRSS:")

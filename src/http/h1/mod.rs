@@ -412,10 +412,9 @@ impl<T> H1<T> {
     fn rest(&mut self, now: Millis) {
         self.state = State::Head;
         self.deadline = now + IDLE_TIME;
-        if self.body.bytes.capacity() > IDLE_BUFFER {
-            self.body.bytes = SecretBytes::new();
+        if self.head.capacity() > IDLE_HEAD {
+            self.head = Head::new();
         }
-        self.head.forget_fields(IDLE_HEAD);
     }
 
     /// Answers with a plain error and closes: what follows cannot be told apart any more.
@@ -445,6 +444,10 @@ impl<T> H1<T> {
 
     fn forget_body(&mut self) {
         self.body.bytes.clear();
+        // What is given back must not stay in use.
+        if self.body.bytes.capacity() > IDLE_BUFFER {
+            self.body.bytes = SecretBytes::new();
+        }
         self.body.overflow = false;
         self.budget.give_back(std::mem::take(&mut self.taken));
     }

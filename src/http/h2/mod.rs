@@ -27,7 +27,7 @@ use limits::{
     REST_AFTER,
 };
 use request::Block;
-use stream::{State, Stream};
+use stream::{Sending, State, Stream};
 
 use super::{Budget, Flow, Head, Millis, NEVER, Protocol, Reply, Service, hpack::Decoder};
 use crate::crypto::SecretBytes;
@@ -266,18 +266,35 @@ impl<T> H2<T> {
         id > self.last_stream || id.is_multiple_of(2)
     }
 
-    /// Bytes in memory of replies that are not sent or not whole, and of requests that are not whole, but for their bodies.
+    /// Bytes in memory of replies that are not sent or not whole.
     pub fn unsent(&self) -> usize {
         self.streams.iter().map(Self::queued).sum()
     }
 
-    /// Bytes that a stream keeps in memory, but for those of a request's body.
+    /// Bytes in memory of all that a peer makes this side keep, but for the bodies of requests, which have a budget of their
+    /// own.
+    pub fn held(&self) -> usize {
+        let heads = self.streams.iter().map(|stream| match &stream.state {
+            State::Gathering(gathering) => gathering.head.capacity(),
+            _ => 0,
+        });
+        let spare = self.heads.iter().map(Head::capacity);
+        self.unsent()
+            + heads.chain(spare).sum::<usize>()
+            + self.head.capacity()
+            + self.streams.capacity() * size_of::<Stream<T>>()
+            + self.decoder.capacity()
+            + self.block.as_ref().map_or(0, |block| block.len())
+            + self.cut.capacity()
+    }
+
+    /// Reply bytes that a stream keeps in memory.
     fn queued(stream: &Stream<T>) -> usize {
         match &stream.state {
-            State::Sending(sending) => sending.reply.body.len(),
-            State::Refused(reply) => reply.body.len(),
-            State::Gathering(gathering) => gathering.head.capacity(),
-            State::Working => 0,
+            State::Sending(Sending { reply, .. }) | State::Refused(reply) => {
+                reply.body.len() + reply.extra.as_ref().map_or(0, |(_, value)| value.len())
+            }
+            State::Gathering(_) | State::Working => 0,
         }
     }
 

@@ -30,6 +30,13 @@ pub(super) struct BlockStart {
     depends_on_itself: bool,
 }
 
+impl Block {
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 impl<T> H2<T> {
     /// HEADERS (RFC 9113 §6.2).
     pub(super) fn on_headers<S: Service<Ticket = T>>(
@@ -88,6 +95,21 @@ impl<T> H2<T> {
         block: &[u8],
         turn: &mut Turn<'_, S>,
     ) -> Result<(), Fault> {
+        let done = self.take_block(start, block, turn);
+        // The connection may hold this for long, and there may be many.
+        self.decoder.release_scratch();
+        if self.head.capacity() > SPARE_HEAD {
+            self.head = Head::new();
+        }
+        done
+    }
+
+    fn take_block<S: Service<Ticket = T>>(
+        &mut self,
+        start: BlockStart,
+        block: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Fault> {
         let index = self.find(start.stream);
         let is_new = start.stream > self.last_stream;
         self.last_stream = self.last_stream.max(start.stream);
@@ -136,9 +158,12 @@ impl<T> H2<T> {
         let index = self.streams.len().saturating_sub(1);
         let Some(stream) = self.streams.last_mut() else { return };
         stream.timeout = timeout;
-        if stream.ended {
+        // Who waits for a go-ahead to send what nobody wants is answered instead.
+        let is_waiting = expects_continue && limit == 0;
+        if stream.ended || is_waiting {
             let head = std::mem::take(&mut self.head);
-            self.serve(index, ticket, &head, Body::default(), turn);
+            let body = Body { announced: is_waiting, ..Body::default() };
+            self.serve(index, ticket, &head, body, turn);
             self.head = head;
             return;
         }
@@ -148,7 +173,7 @@ impl<T> H2<T> {
         head.forget_fields(SPARE_HEAD);
         stream.state = State::Gathering(Gathering { ticket, head, body: SecretBytes::new(), limit });
         let id = stream.id;
-        if expects_continue && limit > 0 {
+        if expects_continue {
             self.put_continue(id, turn.out);
         }
         self.balance(turn.now, turn.out);

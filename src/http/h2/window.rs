@@ -73,8 +73,10 @@ impl<T> H2<T> {
     pub(super) fn balance(&mut self, now: Millis, out: &mut Vec<u8>) {
         if self.credit.waiting {
             self.credit.waiting = false;
+            let mut is_oldest = true;
             for index in 0..self.streams.len() {
-                self.widen_stream(index, out);
+                self.widen(index, is_oldest, out);
+                is_oldest &= !self.streams[index].is_keeping();
             }
         }
         self.credit.give_back();
@@ -96,14 +98,20 @@ impl<T> H2<T> {
     /// Gives stream number `index` the window that the rest of its body needs, if it has little left and the
     /// connection's memory allows it. The oldest request always gets it, so that there is progress.
     pub(super) fn widen_stream(&mut self, index: usize, out: &mut Vec<u8>) {
-        let Some((older, [stream, ..])) = self.streams.split_at_mut_checked(index) else { return };
+        let is_oldest = !self.streams.iter().take(index).any(|older| older.is_keeping());
+        self.widen(index, is_oldest, out);
+    }
+
+    /// The same, if it is known whether an older request has a body that is kept.
+    fn widen(&mut self, index: usize, is_oldest: bool, out: &mut Vec<u8>) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
         let need = stream.need().min(i32::MAX as usize / 2);
         if need == 0 || stream.credit >= LOW_STREAM_WINDOW {
             return;
         }
         if stream.is_keeping() {
             let fits = self.credit.granted + need <= CONNECTION_BODIES;
-            if !fits && older.iter().any(|other| other.is_keeping()) {
+            if !fits && !is_oldest {
                 self.credit.waiting = true;
                 return;
             }

@@ -79,6 +79,11 @@ impl Decoder {
     /// Gives back memory that is not needed between requests.
     pub fn release(&mut self) {
         self.table.release();
+        self.release_scratch();
+    }
+
+    /// Gives back memory that is not needed between blocks.
+    pub fn release_scratch(&mut self) {
         if self.scratch.capacity() > SCRATCH_KEPT {
             self.scratch = Vec::new();
         }

@@ -110,14 +110,20 @@ struct Inner {
 }
 
 impl Inner {
-    /// Bytes in memory that are to be sent.
+    /// Bytes in memory that are to be sent; of a stranger, also what his requests take.
     fn unsent(&self) -> usize {
         let queued = match &self.speaks {
-            Speaks::H2(h2) => h2.unsent(),
+            Speaks::H2(h2) if self.is_known() => h2.unsent(),
+            Speaks::H2(h2) => h2.held(),
             Speaks::H1(_) | Speaks::Nothing => 0,
         };
         let waiting = if self.wire.wants_write() { self.waiting } else { 0 };
         waiting + self.backlog.len() + queued
+    }
+
+    /// Whether the client is one that a policy knows.
+    fn is_known(&self) -> bool {
+        matches!(self.counted, Some(Some(_)))
     }
 
     /// Gives `out` to the wire, and wipes it.
@@ -414,10 +420,20 @@ impl Conn {
     /// Before the lock is given back: notes the deadline, what waits to be sent, and what the metrics want to know.
     fn take_note(&self, inner: &mut Inner) {
         self.charge(inner);
-        let (protocol, streams) = match &inner.speaks {
-            Speaks::Nothing => (NEVER, (0, inner.streams.1)),
-            Speaks::H1(h1) => (Protocol::<Session>::deadline(&**h1), (0, 0)),
-            Speaks::H2(h2) => (Protocol::<Session>::deadline(&**h2), h2.streams()),
+        self.count_streams(inner);
+        let protocol = match &inner.speaks {
+            Speaks::Nothing => NEVER,
+            Speaks::H1(h1) => Protocol::<Session>::deadline(&**h1),
+            Speaks::H2(h2) => Protocol::<Session>::deadline(&**h2),
+        };
+        self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
+    }
+
+    fn count_streams(&self, inner: &mut Inner) {
+        let streams = match &inner.speaks {
+            Speaks::Nothing => (0, inner.streams.1),
+            Speaks::H1(_) => (0, 0),
+            Speaks::H2(h2) => h2.streams(),
         };
         if streams != inner.streams {
             let (metrics, (open, all)) = (&self.hub.api.metrics().net, inner.streams);
@@ -425,7 +441,6 @@ impl Conn {
             metrics.streams.add_all(streams.1.saturating_sub(all));
             inner.streams = streams;
         }
-        self.deadline.store(inner.give_up.min(protocol), Ordering::Relaxed);
     }
 
     /// Takes what waits for this peer out of what may wait for all like it; a peer that finds too little left is cut.
@@ -444,7 +459,7 @@ impl Conn {
     }
 
     fn budget(&self, inner: &Inner) -> &Budget {
-        self.hub.replies(self.door, matches!(inner.counted, Some(Some(_))))
+        self.hub.replies(self.door, inner.is_known())
     }
 
     fn late(&self) -> MutexGuard<'_, Vec<(u32, Late)>> {

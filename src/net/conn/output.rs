@@ -148,6 +148,7 @@ impl Conn {
 
     /// Gives back the memory and the place among the client's connections.
     fn release(&self, inner: &mut Inner) {
+        self.count_streams(inner);
         inner.speaks = Speaks::Nothing;
         inner.wire = Wire::Gone;
         wipe(&mut inner.backlog);
