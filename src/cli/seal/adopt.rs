@@ -1,6 +1,11 @@
 //! `kes seal adopt`.
 
-use std::{ffi::OsString, os::unix::fs::MetadataExt, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{
     COMMON, DRY_RUN, KDF_MEMORY, KDF_PASSES, Troubles, YES, census, confirm, cost, failure, is_key, keys,
@@ -19,7 +24,10 @@ use crate::{
         fs::seals::Phase,
         upkeep::{self, Backup, Place},
     },
-    sys::process::{become_user, effective_user},
+    sys::{
+        file::parent_of,
+        process::{become_user, effective_user},
+    },
     text::json::Object,
 };
 
@@ -52,7 +60,8 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
         return Err(args.mistake("--backup and --no-backup exclude each other"));
     }
     let (place, cost) = (place(args)?, cost(args)?);
-    become_owner(&place)?;
+    let backup = backup_dir(args, &place)?;
+    become_owner(&place, backup.as_deref())?;
     let census = census(&place, &mut Troubles::default())?;
     let phase = phase(&place)?;
     if matches!(phase, Phase::Plain) && census.total() == 0 {
@@ -62,7 +71,6 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
         ));
     }
     check(&place, &phase, census.total())?;
-    let backup = backup_dir(args, &place)?;
     if args.is_on("dry-run") {
         return report(args, &place, census.plain, backup.as_ref(), true);
     }
@@ -103,10 +111,12 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Root takes no paths for granted in a directory that belongs to somebody else, who could lead them elsewhere: the work is
-/// done as that user.
-fn become_owner(place: &Place) -> Result<(), Failure> {
+/// done as the owner of the keys.
+fn become_owner(place: &Place, backup: Option<&Path>) -> Result<(), Failure> {
     let Ok(directory) = place.dir.symlink_metadata() else { return Ok(()) };
-    if effective_user() != 0 || directory.uid() == 0 {
+    let is_roots = |path: &Path| parent_of(path).metadata().is_ok_and(|parent| parent.uid() == 0);
+    let is_safe = is_roots(&place.dir) && backup.is_none_or(is_roots);
+    if effective_user() != 0 || directory.uid() == 0 || is_safe {
         return Ok(());
     }
     become_user(directory.uid(), directory.gid()).map_err(|error| {
