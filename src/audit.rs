@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -84,7 +84,8 @@ impl AuditEvent<'_> {
 #[derive(Debug)]
 pub struct AuditFile {
     path: PathBuf,
-    file: File,
+    /// `None` for a pipe that nobody reads, which cannot be opened.
+    file: Option<File>,
     /// The last write has failed and the error log has been told.
     has_failed: bool,
     /// The file ends in the middle of a line.
@@ -97,19 +98,41 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl AuditFile {
     /// Opens the file, or makes it with mode 0600.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let mut options = OpenOptions::new();
-        // A pipe whose reader does not read must not hold up those who make keys.
-        let opened = options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path);
-        let file = opened.map_err(|error| format!("log.file: cannot open {}: {error}", path.display()))?;
+        let file = match open_to_append(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => None,
+            opened => {
+                Some(opened.map_err(|error| format!("log.file: cannot open {}: {error}", path.display()))?)
+            }
+        };
         let is_cut = ends_within_a_line(path).unwrap_or(false);
         Ok(Self { path: path.to_owned(), file, has_failed: false, is_cut })
+    }
+
+    /// The file, if there is one to write to now.
+    fn opened(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(open_to_append(&self.path)?);
+        }
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Takes over what is known of the file, if that is the same one.
+    fn follow(&mut self, old: &Self) {
+        let id = |file: &Self| {
+            let data = file.file.as_ref()?.metadata().ok()?;
+            Some((data.dev(), data.ino()))
+        };
+        self.is_cut |= old.is_cut && id(self).is_some() && id(self) == id(old);
     }
 
     fn append(&mut self, line: &[u8], log: &Logger) {
         let patience = if self.has_failed { Duration::ZERO } else { PATIENCE };
         let start: &[u8] = if self.is_cut { b"\n" } else { b"" };
         let line = [start, line].concat();
-        let (written, result) = write_patiently(&self.file, &line, patience);
+        let (written, result) = match self.opened() {
+            Ok(file) => write_patiently(file, &line, patience),
+            Err(error) => (0, Err(error)),
+        };
         self.is_cut = if written > start.len() { written < line.len() } else { self.is_cut };
         match result {
             Ok(()) => self.has_failed = false,
@@ -120,6 +143,11 @@ impl AuditFile {
             }
         }
     }
+}
+
+/// A pipe whose reader does not read must not hold up those who make keys.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Whether a regular file does not end in a line feed.
@@ -168,7 +196,11 @@ impl AuditLog {
     /// Changes the level and the file.
     pub fn set(&self, level: i32, file: Option<AuditFile>) {
         self.level.store(level, Ordering::Relaxed);
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, file);
+        if let (Some(new), Some(old)) = (&mut *current, &old) {
+            new.follow(old);
+        }
     }
 
     /// Those who listen.
@@ -268,6 +300,23 @@ mod tests {
         drop((file, writer));
         io::Read::read_to_end(&mut reader, &mut text).unwrap();
         assert!(text.ends_with(b"x\nlast\n"), "{:?}", String::from_utf8_lossy(&text[text.len() - 20..]));
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_opened_when_there_is_one() {
+        let path = std::env::temp_dir().join(format!("kes-fifo-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let log = Logger::new(9);
+        let mut file = AuditFile::open(&path).unwrap();
+        file.append(b"lost\n", &log);
+        assert!(file.has_failed);
+        let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+        file.append(b"read\n", &log);
+        let mut text = [0; 16];
+        let n = io::Read::read(&mut reader, &mut text).unwrap();
+        assert!(!file.has_failed && &text[..n] == b"read\n");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -531,8 +531,16 @@ fn a_log_stream_ends_with_the_right_to_it() {
     assert_eq!(ended(), 0);
     house.api.swap(state("/v1/log/error"));
     assert_eq!((ended(), house.api.audit.feed().listening(), house.api.log.feed().listening()), (1, 0, 1));
+    // One that is let in before the reload and begins after it.
+    let mut head = Head::new();
+    head.set_method(b"GET");
+    head.set_target(b"/v1/log/error");
+    let mut session = Session::new(&house.api, &house);
+    let Admit::Accept { ticket, .. } = session.admit(&head) else { panic!("refused") };
     house.api.swap(state("/version"));
     assert_eq!((ended(), house.api.log.feed().listening()), (1, 0));
+    assert_eq!(session.serve(8, ticket, &head, &mut Body::default()).unwrap().status, 403);
+    assert_eq!(house.api.log.feed().listening(), 0);
 }
 
 #[test]

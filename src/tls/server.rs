@@ -55,6 +55,9 @@ pub fn load(tls: &TlsConfig, client_optional: bool) -> Result<Loaded, String> {
         Trust::load(tls.ca.as_deref()).map_err(|error| format!("failed to read TLS CA certificates: {error}"))
     };
     let trust = if tls.verify_clients { Some(Arc::new(read_trust()?)) } else { None };
+    if let (Some(trust), Some(ca)) = (&trust, &tls.ca) {
+        warnings.extend(trust.warning(ca));
+    }
     if trust.is_none() && tls.ca.is_some() {
         let unused = |error| format!("{error} (they are not used as long as tls.auth is off)");
         warnings.extend(read_trust().err().map(unused));

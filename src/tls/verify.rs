@@ -86,6 +86,22 @@ impl Trust {
         Self::new(system_roots(|name| env::var_os(name)), own)
     }
 
+    /// A line on what in `ca` is of no use, though it says that it is a CA.
+    pub(super) fn warning(&self, ca: &Path) -> Option<String> {
+        let now = Timestamp::now().seconds;
+        let is_idle = |der: &&CertificateDer<'_>| {
+            Certificate::parse(der).is_ok_and(|certificate| certificate.is_ca) && !is_issuer(der, now)
+        };
+        let count = self.own.iter().filter(is_idle).count();
+        (count > 0).then(|| {
+            format!(
+                "tls.ca: {count} of the CA certificates in {} have expired or may not sign others: clients that have theirs \
+                 from them are refused",
+                ca.display()
+            )
+        })
+    }
+
     /// Adds all roots to a digest.
     pub(super) fn add_to(&self, digest: &mut digest::Context) {
         digest.update(&self.digest);
@@ -139,7 +155,7 @@ pub(super) fn issuers<'a>(
 }
 
 fn is_issuer(der: &[u8], now: i64) -> bool {
-    Certificate::parse(der).is_ok_and(|certificate| certificate.may_issue && certificate.is_valid_at(now))
+    Certificate::parse(der).is_ok_and(|certificate| certificate.may_issue && now <= certificate.not_after)
 }
 
 /// rustls sends `unsupported_certificate` for a wrong usage, where clients of this protocol have always seen

@@ -204,7 +204,7 @@ fn a_trusted_certificate_is_an_issuer_only_if_it_is_a_ca_within_its_validity() {
         (Authority::with("client", |params| params.is_ca = rcgen::IsCa::ExplicitNoCa), false),
         (Authority::with("plain", |params| params.is_ca = rcgen::IsCa::NoCa), false),
         (Authority::with("expired", |params| params.not_after = year(2020)), false),
-        (Authority::with("early", |params| params.not_before = year(4000)), false),
+        (Authority::with("early", |params| params.not_before = year(4000)), true),
         (
             Authority::with("signs", |params| {
                 params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
@@ -221,6 +221,9 @@ fn a_trusted_certificate_is_an_issuer_only_if_it_is_a_ca_within_its_validity() {
         let trust = Trust::new(vec![issuer.der.to_vec()], Vec::new()).unwrap();
         assert_eq!(trust.accepts(&client.chain[0]), *may_issue);
     }
+    let own: Vec<_> = issuers.iter().map(|(issuer, _)| issuer.der.to_vec()).collect();
+    let warning = Trust::new(Vec::new(), own).unwrap().warning(std::path::Path::new("ca.pem"));
+    assert!(warning.unwrap().starts_with("tls.ca: 2 of the CA certificates in ca.pem have expired"));
     let signs = Authority::with("signs", |params| {
         params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     });
