@@ -116,7 +116,6 @@ fn of_many_processes_exactly_one_creates_each_key() {
     names.iter().for_each(|name| assert_eq!(&store.get(name).unwrap()[..], name.as_str().as_bytes()));
 }
 
-/// On a small file system of its own, which only root can mount.
 #[test]
 fn a_key_made_anew_while_all_are_sealed_anew_is_not_lost_and_a_deleted_one_stays_deleted() {
     let root = env::temp_dir().join(format!("kes-anew-{}", std::process::id()));
@@ -154,6 +153,40 @@ fn a_key_made_anew_while_all_are_sealed_anew_is_not_lost_and_a_deleted_one_stays
     fs::remove_dir_all(&root).unwrap();
 }
 
+#[test]
+fn every_key_made_while_all_are_sealed_anew_is_acknowledged_and_sealed_under_the_last_root_key() {
+    let root = env::temp_dir().join(format!("kes-meanwhile-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).unwrap();
+    let (dir, seal_file) = (root.join("keys"), root.join("keys.seal"));
+    let place = Place { dir, shown: "./keys".into(), seal_file, source: Source::None };
+    let on = SealConfig::On { file: place.seal_file.clone(), unlock: Source::None };
+    let store = FsStore::open(&place.dir, "./keys", &on).unwrap();
+    store.create(&KeyName::parse("first").unwrap(), b"value").unwrap();
+    let make = &|maker: usize| {
+        for n in 0..300 {
+            store.create(&KeyName::parse(&format!("k{maker}-{n}")).unwrap(), b"value").unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let makers = [0, 1, 2, 3].map(|maker| scope.spawn(move || make(maker)));
+        while !makers.iter().all(|maker| maker.is_finished()) {
+            assert_eq!(rotate(&place, &mut |_| {}).unwrap().2.troubles, 0);
+        }
+    });
+    // One more finds nothing under an older root key.
+    let active = rotate(&place, &mut |_| {}).unwrap().0.to_string();
+    let store = FsStore::open(&place.dir, "./keys", &on).unwrap();
+    let names = store.list("").unwrap();
+    assert_eq!(names.len(), 4 * 300 + 1);
+    for name in names {
+        assert_eq!(&store.get(&name).unwrap()[..], b"value", "{name}");
+        assert!(fs::read_to_string(place.dir.join(name.as_str())).unwrap().contains(&active), "{name}");
+    }
+    fs::remove_dir_all(&root).unwrap();
+}
+
+/// On a small file system of its own, which only root can mount.
 #[test]
 fn a_full_or_read_only_disk_loses_nothing_that_was_acknowledged() {
     if let Some(root) = env::var_os(CHILD) {

@@ -19,7 +19,7 @@ use crate::{
     seal::{KEY_FILE_MAGIC, KeyFile, SealError, disk, is_sealed},
     sys::{
         file::{
-            check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
+            Place, check_writable, create_dir_durably, create_durably, open_to_read, parent_of, read_up_to,
             remove_durably, remove_stale, replace_durably, sync_dir,
         },
         swap::prepare,
@@ -50,8 +50,8 @@ const SETTLE: usize = 10;
 pub struct FsStore {
     dir: PathBuf,
     shown: String,
-    /// Device and inode of the directory.
-    place: (u64, u64),
+    /// Where the directory was at the start.
+    place: Place,
     /// `None`: plain on purpose.
     seals: Option<Seals>,
     notices: Vec<String>,
@@ -92,8 +92,7 @@ impl FsStore {
         previous: Option<&Self>,
     ) -> Result<Self, String> {
         let (dir, shown) = (dir.to_owned(), shown.to_owned());
-        let place = fs::metadata(&dir).map_err(|cause| format!("key store '{shown}': {cause}"))?;
-        let place = (place.dev(), place.ino());
+        let place = Place::of(&dir).map_err(|cause| format!("key store '{shown}': {cause}"))?;
         let (file, unlock) = match seal {
             SealConfig::Off => {
                 check_off(&dir, &shown)?;
@@ -154,8 +153,10 @@ impl FsStore {
     /// The directory must be there, and must not be what lies below the file system that was mounted there.
     fn check_dir(&self) -> Result<(), StoreError> {
         let cause = match fs::metadata(&self.dir) {
-            Ok(data) if data.is_dir() && (data.dev(), data.ino()) == self.place => return Ok(()),
-            Ok(data) if data.is_dir() => "is another one than at the start: is it mounted?".into(),
+            Ok(data) if data.is_dir() && self.place.may_be(&self.dir, &data) => return Ok(()),
+            Ok(data) if data.is_dir() => {
+                "is on another file system than before: is it mounted? (if it was moved there on purpose, restart the server)".into()
+            }
             Ok(_) => "is not a directory".into(),
             Err(cause) => cause.to_string(),
         };
@@ -243,7 +244,9 @@ impl FsStore {
         // Who has made it may not have come to this, and nothing may be encrypted with a key that a power failure takes away.
         if is_young(&data) {
             match sync_dir(&self.dir) {
-                Err(cause) if !matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EROFS)) => {
+                Err(cause)
+                    if !matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS)) =>
+                {
                     return Err(explain("cannot sync", &self.dir, &cause));
                 }
                 _ => {}

@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
+    mem::MaybeUninit,
     os::{
         fd::AsRawFd,
         unix::{
@@ -137,6 +138,51 @@ pub fn remove_stale(dir: &Path, prefix: &str, age: Duration) -> io::Result<usize
         }
     }
     Ok(removed)
+}
+
+/// Where a directory is: its device and inode, and the mount that it is in (since Linux 5.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub(crate) id: (u64, u64),
+    pub(crate) mount: Option<u64>,
+}
+
+impl Place {
+    /// Of the directory at this path.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let data = fs::metadata(path)?;
+        Ok(Self { id: (data.dev(), data.ino()), mount: mount_of(path) })
+    }
+
+    /// Whether `path`, which has these metadata, may be the same place: the same directory, whatever it is mounted through,
+    /// or another one of the same mount, where somebody has put it. Neither holds for what lies below a mount that is gone.
+    pub fn may_be(&self, path: &Path, data: &fs::Metadata) -> bool {
+        self.id == (data.dev(), data.ino())
+            || match (self.mount, mount_of(path)) {
+                (Some(one), Some(other)) => one == other,
+                _ => self.id.0 == data.dev(),
+            }
+    }
+}
+
+/// The number of the mount that a path leads into; `None` where the kernel does not tell.
+fn mount_of(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut data = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a NUL-terminated string that lives until the call returns; the kernel writes one `statx`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            0,
+            libc::STATX_MNT_ID,
+            data.as_mut_ptr(),
+        )
+    };
+    // SAFETY: all zeros are a `statx`, and so is what the kernel writes.
+    let data = unsafe { data.assume_init() };
+    (result == 0 && data.stx_mask & libc::STATX_MNT_ID != 0).then_some(data.stx_mnt_id)
 }
 
 /// The directory that a path lies in; `.` for a bare name.

@@ -10,11 +10,23 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Gives up being root for ever: from now on this process is that user, with that group and no other. To be called while
-/// there is one thread.
+/// Gives up being root for ever: from now on this process is that user, with the groups that the system knows for it; for a
+/// user that it does not know, with `group` and no other. To be called while there is one thread.
 pub fn become_user(user: u32, group: u32) -> io::Result<()> {
-    // SAFETY: an empty list is not looked at.
-    checked(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: takes a number only. What it returns lives until the next call of its kind, of which there is none before the
+    // last use.
+    let group = match unsafe { libc::getpwuid(user).as_ref() } {
+        Some(known) => {
+            // SAFETY: the name is a NUL-terminated string.
+            checked(unsafe { libc::initgroups(known.pw_name, known.pw_gid) })?;
+            known.pw_gid
+        }
+        None => {
+            // SAFETY: an empty list is not looked at.
+            checked(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+            group
+        }
+    };
     // SAFETY: takes a number only.
     checked(unsafe { libc::setgid(group) })?;
     // SAFETY: takes a number only.

@@ -41,17 +41,18 @@ pub fn prepare(path: &Path, old: File, content: &[u8]) -> io::Result<(Successor,
 }
 
 impl Successor {
-    /// Takes the old file's place in one step; `dir` is the directory of both. False: the old file has lost its name, and
-    /// whatever has that now keeps it.
+    /// Takes the old file's place in one step; `dir` is the directory of both. False: one of the two has lost its name, and
+    /// whatever has that of the old one now keeps it.
     pub fn take_place(self, dir: &File) -> io::Result<bool> {
         let old = self.old.metadata()?;
         // Between the look and the renaming only somebody who does not care for locks could come.
         locked(dir, Hold::Exclusive, || match fs::symlink_metadata(&self.path) {
             Ok(data) if is_same(&data, &old) => fs::rename(&*self.temporary, &self.path).map(|()| true),
             Ok(_) => Ok(false),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(cause) => Err(cause),
         })
+        // Either is gone: the old file, or the new one, for who works on all files and has taken it for a leftover.
+        .or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(false) } else { Err(cause) })
     }
 }
 
@@ -101,7 +102,11 @@ pub fn remove_leftovers(dir: &Path, name: &str) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         if name.as_bytes().starts_with(start.as_bytes()) && name.as_bytes().ends_with(SUFFIX.as_bytes()) {
-            fs::remove_file(entry.path())?;
+            match fs::remove_file(entry.path()) {
+                // A server was faster, whose successor it was.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
         }
     }
     Ok(())
@@ -205,6 +210,12 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(!successor.take_place(&dir.open()).unwrap());
         assert_eq!(dir.names(), 0);
+
+        let (path, old) = dir.file("old");
+        let (successor, _) = prepare(&path, old, b"sealed old").unwrap();
+        remove_leftovers(&dir.0, "").unwrap();
+        assert!(!successor.take_place(&dir.open()).unwrap());
+        assert_eq!((fs::read(&path).unwrap(), dir.names()), (b"old".to_vec(), 1));
 
         let (path, old) = dir.file("old");
         let (successor, _) = prepare(&path, old, b"sealed old").unwrap();

@@ -119,13 +119,15 @@ fn become_owner(place: &Place, backup: Option<&Path>) -> Result<(), Failure> {
     if effective_user() != 0 || directory.uid() == 0 || is_safe {
         return Ok(());
     }
-    become_user(directory.uid(), directory.gid()).map_err(|error| {
-        Failure::new(format!(
-            "cannot become the owner of '{}', user {}: {error}",
-            place.shown,
-            directory.uid()
-        ))
-    })
+    let failed = |error: std::io::Error| {
+        let user = directory.uid();
+        Failure::with_hint(
+            format!("cannot work on '{}' as its owner, user {user}: {error}", place.shown),
+            "Run the command as the service runs: with its user, its groups and its view of the file system.",
+        )
+    };
+    become_user(directory.uid(), directory.gid()).map_err(failed)?;
+    std::fs::read_dir(&place.dir).map(drop).map_err(failed)
 }
 
 /// Every file must open and be a key before the first one is changed.

@@ -29,7 +29,6 @@ use crate::{
         upkeep::{self, Census, Place, Step, UpkeepError},
     },
     seal::{SealError, file, unlock::Cost},
-    sys,
     text::json::Object,
 };
 
@@ -72,8 +71,6 @@ const TOLD: usize = 1000;
 /// The store that the configuration names.
 fn place(args: &Args) -> Result<Place, Failure> {
     let (_, config) = offline_config(args.value("config").map(Path::new))?;
-    // Sealing anew keeps many files open.
-    sys::memory::raise_descriptor_limit();
     match config.keystore {
         KeyStoreConfig::Memory => Err(Failure::new("keys in memory are not sealed")),
         KeyStoreConfig::Fs { shown, path, seal: SealConfig::On { file, unlock } } => {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirEntry},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -19,8 +19,11 @@ use crate::{
     sys::file::{open_to_read, read_up_to},
 };
 
-/// How long a seal file that gave trouble is not read again, if it does not change.
+/// How long a seal file that gave trouble is not read again at first, if it does not change; then twice as long each time.
 const RETRY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
+
+/// It is read again at least so often, if somebody asks.
+const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// So many key files are tried at most with a seal file that lacks the root key in use.
 const TRIED: usize = 16;
@@ -79,8 +82,16 @@ struct State {
     protection: Option<Arc<Protection>>,
     /// Of the seal file and of that of an adoption, before they were read.
     stamps: Option<Stamps>,
-    /// Why the files as they are now are not followed, and since when that is known.
-    trouble: Option<(SealError, Instant)>,
+    /// Why the files as they are now are not followed.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    cause: SealError,
+    since: Instant,
+    /// So long after that it is looked again.
+    wait: Duration,
 }
 
 type Stamps = (Option<Stamp>, Option<Stamp>);
@@ -140,20 +151,38 @@ impl Seals {
         if seen.is_of(&self.stamps()) {
             return seen.result();
         }
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        // For what may have passed nobody waits who finds somebody else looking.
+        let reading = match seen.stamps == Some(self.stamps()) {
+            true => match self.reading.try_lock() {
+                Err(TryLockError::WouldBlock) => return seen.result(),
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Ok(reading) => reading,
+            },
+            false => self.reading.lock().unwrap_or_else(PoisonError::into_inner),
+        };
         // Whoever was before us may have done it.
         let (before, stamps) = (self.state(), self.stamps());
         if before.is_of(&stamps) {
             return before.result();
         }
         let stamps = Some(stamps);
+        let wait = match &before.trouble {
+            Some(trouble) if before.stamps == stamps => (trouble.wait * 2).min(LONGEST_RETRY),
+            _ => RETRY,
+        };
         let next = match self.read_again(&before) {
             Ok((phase, protection)) => State { phase, protection, stamps, trouble: None },
-            Err(trouble) => {
+            Err(cause) => {
                 let (phase, protection) = (before.phase.clone(), before.protection.clone());
-                State { phase, protection, stamps, trouble: Some((trouble, Instant::now())) }
+                State {
+                    phase,
+                    protection,
+                    stamps,
+                    trouble: Some(Trouble { cause, since: Instant::now(), wait }),
+                }
             }
         };
+        drop(reading);
         let result = next.result();
         self.set(next);
         result
@@ -164,7 +193,7 @@ impl Seals {
         let protection =
             Protection::new(&self.source, Cost::default()).map_err(|cause| cause.at(&self.file))?;
         // The secret may have taken its time.
-        if !self.file.exists() && has_keys(&self.dir) {
+        if has_keys(&self.dir) && !self.file.exists() {
             let cause = "is not made, as there are keys now that were made without it: start again";
             return Err(SealError::System(cause.into()).at(&self.file));
         }
@@ -257,13 +286,13 @@ impl State {
 
     /// Whether this is what is to be known of files with these stamps. A trouble may pass without a change of the files.
     fn is_of(&self, stamps: &Stamps) -> bool {
-        let is_old = self.trouble.as_ref().is_some_and(|(_, since)| since.elapsed() >= RETRY);
+        let is_old = self.trouble.as_ref().is_some_and(|trouble| trouble.since.elapsed() >= trouble.wait);
         self.stamps.as_ref() == Some(stamps) && !is_old
     }
 
     fn result(&self) -> Result<Phase, SealError> {
         match &self.trouble {
-            Some((trouble, _)) => Err(trouble.clone()),
+            Some(trouble) => Err(trouble.cause.clone()),
             None => Ok(self.phase.clone()),
         }
     }

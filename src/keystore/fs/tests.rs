@@ -425,7 +425,9 @@ fn what_lies_below_a_mount_is_not_taken_for_the_store() {
     let mut store = place.open().unwrap();
     store.create(&name("a"), b"value").unwrap();
     // As if it had been mounted from elsewhere at the start, above one with a key of the same name.
-    store.place.1 += 1;
+    store.place.id.1 += 1;
+    store.status().unwrap();
+    store.place = crate::sys::file::Place { id: (0, 0), mount: store.place.mount.map(|mount| mount + 1) };
     let errors = [
         store.status().unwrap_err(),
         store.list("").unwrap_err(),

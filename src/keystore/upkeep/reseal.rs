@@ -9,6 +9,7 @@ use crate::{
     sys::{
         fault,
         file::sync_dir,
+        memory::raise_descriptor_limit,
         swap::{Successor, prepare, remove_leftovers, sync_file_system},
     },
 };
@@ -47,7 +48,8 @@ pub(super) fn reseal(
     let failed = |cause: io::Error| UpkeepError::disk("cannot work on the key directory", dir, &cause);
     remove_leftovers(dir, "").map_err(failed)?;
     let handle = File::open(dir).map_err(failed)?;
-    let mut work = Work { dir, handle, sealer, plain, operation, batch: Vec::new(), replaced: 0 };
+    let most = usize::try_from(raise_descriptor_limit() / 2).unwrap_or(BATCH).clamp(1, BATCH);
+    let mut work = Work { dir, handle, sealer, plain, operation, batch: Vec::new(), most, replaced: 0 };
     let mut troubles = BTreeSet::new();
     let mut total = 0;
     loop {
@@ -79,6 +81,8 @@ struct Work<'a> {
     plain: &'a Plain<'a>,
     operation: &'a str,
     batch: Vec<Successor>,
+    /// So many may be in a batch.
+    most: usize,
     replaced: u64,
 }
 
@@ -120,7 +124,7 @@ impl Work<'_> {
         let (successor, _) = prepare(path, file, sealed.as_bytes())
             .map_err(|cause| UpkeepError::disk("cannot write beside", path, &cause))?;
         self.batch.push(successor);
-        if self.batch.len() >= BATCH {
+        if self.batch.len() >= self.most {
             self.flush()?;
         }
         Ok(Ok(()))
