@@ -361,6 +361,24 @@ fn root_adopts_as_the_owner_of_the_store_who_cannot_lead_it_elsewhere() {
     assert_eq!(json(&dir, &["seal", "verify", "--json"])["bad"], 0);
 }
 
+/// Where the tests run as root.
+#[test]
+fn root_adopts_as_the_owner_of_the_store_also_in_a_directory_of_root_that_is_everybodys() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let (dir, _) = new_dir("on");
+    let keys = fill_as_original(&dir);
+    let is_open = |path: &Path| fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o001 != 0);
+    if chown(dir.join("keys"), Some(12345), Some(12345)).is_err() || !dir.path().ancestors().all(is_open) {
+        return println!("not checked: only root becomes somebody else, who must come to the place");
+    }
+    keys.iter().for_each(|(key, _)| chown(dir.join("keys").join(key), Some(12345), Some(12345)).unwrap());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    good(&dir, &["seal", "adopt"]);
+    for made in ["keys.seal", "keys.plain"] {
+        assert_eq!(fs::symlink_metadata(dir.join(made)).unwrap().uid(), 12345, "{made}");
+    }
+}
+
 #[test]
 fn an_older_or_foreign_seal_file_is_refused_at_a_reload_and_by_new_keys() {
     let (dir, app) = new_dir("on");

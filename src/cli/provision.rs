@@ -324,7 +324,7 @@ fn is_safe(directory: &fs::Metadata) -> bool {
 }
 
 /// Every directory above must be safe: who can rename one of them could have root write anywhere.
-fn check_parents(path: &Path) -> Result<(), Failure> {
+pub(super) fn check_parents(path: &Path) -> Result<(), Failure> {
     let parent = sys::file::parent_of(path);
     let real = fs::canonicalize(parent).map_err(|error| failure("look at", parent, &error))?;
     for directory in real.ancestors() {

@@ -17,6 +17,7 @@ use crate::{
         args::Args,
         output,
         progress::Progress,
+        provision::check_parents,
         table::{Command, Takes, flag},
         term,
     },
@@ -114,7 +115,9 @@ fn adopt(args: &Args) -> Result<ExitCode, Failure> {
 /// done as the owner of the keys.
 fn become_owner(place: &Place, backup: Option<&Path>) -> Result<(), Failure> {
     let Ok(directory) = place.dir.symlink_metadata() else { return Ok(()) };
-    let is_roots = |path: &Path| parent_of(path).metadata().is_ok_and(|parent| parent.uid() == 0);
+    // Where everybody may change his own names, that of the keys is his.
+    let is_closed = |path: &Path| parent_of(path).metadata().is_ok_and(|parent| parent.mode() & 0o022 == 0);
+    let is_roots = |path: &Path| is_closed(path) && check_parents(path).is_ok();
     let is_safe = is_roots(&place.dir) && backup.is_none_or(is_roots);
     if effective_user() != 0 || directory.uid() == 0 || is_safe {
         return Ok(());
