@@ -235,6 +235,8 @@ fn requests_that_are_not_whole_keep_no_big_heads_and_what_they_keep_is_counted()
     }
     let (unsent, held) = (peer.h2.unsent(), peer.h2.held());
     assert!(unsent == 0 && (50_000..150_000).contains(&held), "{held}");
+    let streams = peer.h2.streams.capacity() * size_of::<Stream<u8>>() + peer.h2.decoder.capacity();
+    assert!(held >= streams + 200 * "PUT/".len(), "{held}, {streams} without heads");
     for i in 0..200 {
         assert_eq!(peer.feed(&data(1 + 2 * i, b"x", true)), fine(1 + 2 * i));
     }
